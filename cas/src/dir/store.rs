@@ -1,0 +1,196 @@
+//! The store object and its blobs.
+
+use super::files::{
+    BLOBS, find, find_directory, make_directory, names, not_a, open_directory, path_of, size_of,
+    type_of,
+};
+use super::ingest::DirIngest;
+use super::lock::Leases;
+use super::scratch::Scratch;
+use crate::{Algorithm, Blob, Digest, Error, ErrorKind, Ingest, Result, Store};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+
+/// Flags to open what should be a blob: a FIFO in its place must not make us wait, nor a link lead us elsewhere.
+const BLOB: OFlags = OFlags::RDONLY
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// A store in a directory; see the [module](super) for what is on disk and who may do what when.
+///
+/// Opening and reading changes nothing, so a read-only directory is fine. The scratch directory is made when something
+/// is first written and removed when the store is dropped.
+#[derive(Debug)]
+pub struct DirStore {
+    dir: OwnedFd,
+    blobs: OwnedFd,
+    leases: Leases,
+    scratch: OnceLock<Scratch>,
+}
+
+impl DirStore {
+    /// Opens a store, given the opened directory that holds `blobs/`.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if there is no `blobs`, [`Invalid`](ErrorKind::Invalid) if that is not a
+    /// directory (but a symbolic link, for example), or those of input and output.
+    // By value: the store takes the directory over, though it keeps a description of its own, which can be synced and
+    // whose locks nobody else has.
+    #[allow(clippy::needless_pass_by_value)]
+    pub fn open(dir: OwnedFd) -> Result<Self> {
+        let dir = open_directory(&dir, ".", "store directory")?;
+        let blobs = open_directory(&dir, BLOBS, BLOBS)?;
+        Ok(Self {
+            dir,
+            blobs,
+            leases: Leases::default(),
+            scratch: OnceLock::new(),
+        })
+    }
+
+    /// Opens a store after making `blobs` and `blobs/sha256` where missing, mode 0755 less the umask.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) if one of them is something else, or those of input and output. What was made
+    /// stays.
+    #[allow(clippy::needless_pass_by_value)] // As in `open`.
+    pub fn create(dir: OwnedFd) -> Result<Self> {
+        let dir = open_directory(&dir, ".", "store directory")?;
+        make_directory(dir.as_fd(), BLOBS, BLOBS, dir.as_fd())?;
+        let store = Self::open(dir)?;
+        store.make_algorithm(Algorithm::Sha256)?;
+        Ok(store)
+    }
+
+    /// Returns the directory that holds `blobs/`.
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    pub(super) fn blobs(&self) -> BorrowedFd<'_> {
+        self.blobs.as_fd()
+    }
+
+    pub(super) fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    /// The scratch directory, made where missing.
+    pub(super) fn scratch(&self) -> Result<&Scratch> {
+        if let Some(scratch) = self.scratch.get() {
+            return Ok(scratch);
+        }
+        let made = Scratch::create(self.dir())?;
+        // If another thread was faster, its directory is used and this one removed.
+        Ok(self.scratch.get_or_init(|| made))
+    }
+
+    /// Opens the directory of an algorithm, if there is one.
+    pub(super) fn find_algorithm(&self, algorithm: Algorithm) -> Result<Option<OwnedFd>> {
+        find_directory(&self.blobs, algorithm.name(), &path_of(algorithm))
+    }
+
+    /// Opens the directory of an algorithm, made where missing.
+    pub(super) fn make_algorithm(&self, algorithm: Algorithm) -> Result<OwnedFd> {
+        make_directory(
+            self.blobs(),
+            algorithm.name(),
+            &path_of(algorithm),
+            self.dir(),
+        )
+    }
+
+    /// Lists the names in the directory of an algorithm, all of which must be digests.
+    pub(super) fn scan(&self, algorithm: Algorithm) -> Result<Option<(OwnedFd, Vec<Digest>)>> {
+        let Some(directory) = self.find_algorithm(algorithm)? else {
+            return Ok(None);
+        };
+        let path = path_of(algorithm);
+        let parse = |name: std::ffi::CString| {
+            let name = name.to_string_lossy();
+            algorithm.digest(&name).map_err(|error| {
+                Error::new(
+                    ErrorKind::Invalid,
+                    format!("{path} has an entry that is not a blob: {name:?}"),
+                )
+                .with_source(error)
+            })
+        };
+        let digests = names(&directory, &path)?
+            .into_iter()
+            .map(parse)
+            .collect::<Result<_>>()?;
+        Ok(Some((directory, digests)))
+    }
+}
+
+impl Store for DirStore {
+    fn open(&self, digest: &Digest) -> Result<Blob> {
+        let missing = || Error::io("open blob", digest, Errno::NOENT);
+        let directory = self
+            .find_algorithm(digest.algorithm())?
+            .ok_or_else(missing)?;
+        let invalid = || not_a(&format!("blob {digest}"), "a regular file");
+        let file =
+            fs::openat(&directory, digest.encoded(), BLOB, Mode::empty()).map_err(|errno| {
+                match errno {
+                    // A symbolic link; a socket, or a device without a driver.
+                    Errno::LOOP | Errno::NXIO | Errno::NODEV => invalid(),
+                    _ => Error::io("open blob", digest, errno),
+                }
+            })?;
+        let stat = fs::fstat(&file).map_err(|errno| Error::io("stat blob", digest, errno))?;
+        if type_of(&stat) != FileType::RegularFile {
+            return Err(invalid());
+        }
+        Ok(Blob {
+            reader: Box::new(File::from(file)),
+            size: size_of(&stat),
+        })
+    }
+
+    fn stat(&self, digest: &Digest) -> Result<Option<u64>> {
+        let Some(directory) = self.find_algorithm(digest.algorithm())? else {
+            return Ok(None);
+        };
+        let path = format!("blob {digest}");
+        match find(&directory, digest.encoded(), &path)? {
+            Some(stat) if type_of(&stat) == FileType::RegularFile => Ok(Some(size_of(&stat))),
+            Some(_) => Err(not_a(&path, "a regular file")),
+            None => Ok(None),
+        }
+    }
+
+    fn ingest(&self, algorithm: Algorithm) -> Result<Box<dyn Ingest + '_>> {
+        Ok(Box::new(DirIngest::new(self, algorithm)?))
+    }
+
+    fn remove(&self, digest: &Digest) -> Result<bool> {
+        let Some(directory) = self.find_algorithm(digest.algorithm())? else {
+            return Ok(false);
+        };
+        match fs::unlinkat(&directory, digest.encoded(), AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(Errno::ISDIR) => Err(not_a(&format!("blob {digest}"), "a regular file")),
+            Err(errno) => Err(Error::io("remove blob", digest, errno)),
+        }
+    }
+
+    fn list(&self) -> Result<Vec<Digest>> {
+        let mut digests = Vec::new();
+        for algorithm in Algorithm::ALL {
+            if let Some((_, found)) = self.scan(algorithm)? {
+                digests.extend(found);
+            }
+        }
+        digests.sort_unstable();
+        Ok(digests)
+    }
+}
