@@ -1,0 +1,9 @@
+//! Unpacks, edits and repacks OCI images: the library behind `bundle`, a drop-in for umoci.
+
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod error;
+pub mod progress;
+
+pub use error::{Error, ErrorKind, Result, ResultExt};
+pub use oci_cas as cas;
