@@ -3,6 +3,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod error;
+pub mod fs;
 pub mod progress;
 
 pub use error::{Error, ErrorKind, Result, ResultExt};

@@ -1,0 +1,82 @@
+//! A file that is replaced whole: readers see the old content or the new one.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+use super::dir::{Access, Dir};
+use super::staging::{split_path, unique_name};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Makes a file in an open directory and syncs it. The mode is reduced by the umask.
+///
+/// # Errors
+///
+/// Fails if the name exists or the file cannot be written; a file that was begun is removed.
+pub fn create(dir: &Dir, name: &str, mode: u32, content: &[u8]) -> Result<()> {
+    let path = dir.path_of(name.as_bytes());
+    let Some(mut file) = dir.create_file(name.as_bytes(), mode)? else {
+        return Err(Error::new(
+            ErrorKind::AlreadyExists,
+            format!("create {}: it exists", path.display()),
+        ));
+    };
+    let written = file.append(content, || path.clone());
+    let synced = written.and_then(|()| {
+        rustix::fs::fsync(file.as_fd()).map_err(|errno| Error::io("sync", &path, errno))
+    });
+    synced.inspect_err(|_| {
+        // The error that matters is the one being returned.
+        let _ = dir.remove_all(name.as_bytes());
+    })
+}
+
+/// Puts content at a path of the user's: into a new file, or in place of the file that is there. The new content is
+/// written beside it, synced and renamed. A symbolic link keeps standing and the file that it leads to is replaced; what
+/// is no regular file, a pipe or a device such as `/dev/stdout`, is written to. The mode of a new file is reduced by the
+/// umask.
+///
+/// # Errors
+///
+/// Fails if the file cannot be written or renamed; an old one is then as it was.
+pub fn replace(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => {
+            std::fs::write(path, content).map_err(|error| Error::io("write", path, error))
+        }
+        Ok(_) => {
+            let target = path
+                .canonicalize()
+                .map_err(|error| Error::io("resolve", path, error))?;
+            rename_over(&target, mode, content)
+        }
+        // Nothing is there, or nothing that can be looked at: making the file tells.
+        Err(_) => rename_over(path, mode, content),
+    }
+}
+
+fn rename_over(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
+    let (parent, name) = split_path(path)?;
+    let dir = Dir::open(parent, Access::Plain)?;
+    let temporary = unique_name(".bundle-tmp-");
+    create(&dir, &temporary, mode, content)?;
+    rustix::fs::renameat(&dir, temporary.as_bytes(), &dir, name)
+        .map_err(|errno| Error::io("replace", path, errno))
+        .inspect_err(|_| {
+            let _ = dir.remove_all(temporary.as_bytes());
+        })?;
+    sync_dir(&dir)
+}
+
+/// Makes the names in a directory durable.
+pub(super) fn sync_dir(dir: &Dir) -> Result<()> {
+    let fd = rustix::fs::openat(
+        dir,
+        c".",
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
+    fd.and_then(rustix::fs::fsync)
+        .map_err(|errno| Error::io("sync directory", dir.path(), errno))
+}

@@ -1,0 +1,45 @@
+//! The only door to the file system.
+//!
+//! Everything here works relative to an open directory and on one name at a time; nothing follows a symbolic link unless
+//! its documentation says so. There are two ways to a directory: [`Root`] resolves whole paths as if a directory were
+//! `/` (`openat2(RESOLVE_IN_ROOT)`), [`Dir`] takes single names. What cannot be said with them cannot escape.
+//!
+//! | file | what |
+//! |---|---|
+//! | `root.rs` | paths inside a root |
+//! | `dir.rs` | one open directory: look, create |
+//! | `file.rs` | a new file being written |
+//! | `remove.rs` | removing whole trees |
+//! | `stat.rs` | what the kernel says of an inode |
+//! | `metadata.rs` | owner, mode, xattrs, times, in the one right order |
+//! | `xattr.rs` | extended attributes |
+//! | `idmap.rs` | user and group id maps |
+//! | `tree.rs` | a directory tree in memory: what an extraction made |
+//! | `staging.rs` | a directory that becomes visible at the end, or not at all |
+//! | `atomic.rs` | a file that is replaced whole |
+//! | `probe.rs` | what this process and this file system can do |
+//! | `syscall.rs` | what needs `unsafe` |
+
+pub mod atomic;
+mod dir;
+mod file;
+mod idmap;
+mod metadata;
+pub mod probe;
+mod remove;
+mod root;
+pub mod staging;
+mod stat;
+mod syscall;
+#[cfg(test)]
+mod tests;
+pub mod tree;
+pub mod xattr;
+
+pub use dir::{Access, Dir, escape_name};
+pub use file::FileWriter;
+pub use idmap::{IdMap, IdRange, MapOptions};
+pub use metadata::{Inode, Metadata, Refused, Rules, Times};
+pub use root::{Resolved, Root};
+pub use stat::{InodeId, InodeKind, Stat};
+pub use syscall::private_umask;

@@ -1,0 +1,48 @@
+//! What this process and this file system can do.
+
+use super::dir::Dir;
+use crate::error::Result;
+
+/// Whether the process runs in a user namespace: whether the ids it sees are not all the ids there are.
+///
+/// Where `/proc` is missing, the answer is "no".
+pub fn in_user_namespace() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| {
+        let fields: Vec<&str> = map.split_whitespace().collect();
+        fields != ["0", "0", "4294967295"]
+    })
+}
+
+/// Whether the process is the superuser of its namespace.
+pub fn is_superuser() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Whether new files in a directory are born with extended attributes: labels of a security module.
+///
+/// Makes and removes a file named `.probe`.
+///
+/// # Errors
+///
+/// Fails if the file cannot be made or looked at.
+pub fn newborns_have_xattrs(dir: &Dir) -> Result<bool> {
+    const NAME: &[u8] = b".probe";
+    dir.remove_all(NAME)?;
+    drop(dir.create_file(NAME, 0o600)?);
+    let found = dir.xattrs(NAME);
+    dir.remove_all(NAME)?;
+    Ok(!found?.is_empty())
+}
+
+/// The name of this machine, where `/proc` tells it.
+pub fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim_end().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// The flags of the mount that a file is on, as `statvfs` counts them. `None` if there is no such file.
+pub fn mount_flags(path: &std::path::Path) -> Option<u64> {
+    rustix::fs::statvfs(path)
+        .ok()
+        .map(|statvfs| statvfs.f_flag.bits())
+}

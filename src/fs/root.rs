@@ -1,0 +1,275 @@
+//! Paths inside a root: every path is resolved as if a directory were `/`.
+//!
+//! The fast way asks the kernel for the whole path at once, without symbolic links in it: `openat2(RESOLVE_BENEATH |
+//! RESOLVE_NO_SYMLINKS)`. Where that does not do, because there is a link, a component is missing or the owner has
+//! locked itself out, the path is walked by hand: one open directory a component, links read and put in front of the
+//! rest, absolute targets starting at the root, `..` never going above it. Neither way can be led out of the root by
+//! somebody who exchanges components meanwhile.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use super::dir::{Access, Dir, regular};
+use super::stat::{InodeKind, Stat};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How many symbolic links one path may lead through: the kernel's own limit.
+const MAX_LINKS: usize = 40;
+
+/// A directory that paths cannot leave.
+#[derive(Debug)]
+pub struct Root {
+    dir: Dir,
+    access: Access,
+}
+
+/// An open directory and where it is.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The directory.
+    pub dir: Dir,
+    /// Its path below the root: no links, no `.` or `..`, no leading slash; empty for the root itself.
+    pub path: Vec<u8>,
+}
+
+/// What [`Root::resolve`] asks when a component cannot be entered.
+pub struct Obstacle<'a> {
+    /// The directory that was reached.
+    pub parent: &'a Dir,
+    /// Its path below the root.
+    pub parent_path: &'a [u8],
+    /// The name that cannot be entered.
+    pub name: &'a [u8],
+    /// What has that name; never a directory or a symbolic link. `None` if nothing has.
+    pub existing: Option<Stat>,
+}
+
+impl Root {
+    /// Opens a directory, by a path of the user's, as a root.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the directory cannot be opened, or on a kernel without `openat2` (before 5.6).
+    pub fn open(path: &Path, access: Access) -> Result<Self> {
+        let root = Self {
+            dir: Dir::open(path, access)?,
+            access,
+        };
+        match root.open_beneath(b".") {
+            Err(Errno::NOSYS) => Err(Error::new(
+                ErrorKind::Unsupported,
+                "this kernel has no openat2",
+            )
+            .with_hint("Linux 5.6 or later is needed")),
+            _ => Ok(root),
+        }
+    }
+
+    /// The directory itself.
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Opens the root directory once more.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel does.
+    pub fn open_self(&self) -> Result<Dir> {
+        self.dir.open_dir(b".")
+    }
+
+    /// Opens a regular file for reading; symbolic links are resolved inside the root. Never waits for a pipe.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no such file, or if it is not a regular file.
+    pub fn open_file(&self, path: &Path) -> Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let full = || self.dir.path().join(path.strip_prefix("/").unwrap_or(path));
+        let opened =
+            retry(|| rustix::fs::openat2(self.dir.as_fd(), path, flags, Mode::empty(), inside));
+        match opened {
+            Ok(fd) => regular(fd, full),
+            Err(errno) => Err(Error::io("open", full(), errno)),
+        }
+    }
+
+    /// Opens the directory at a path that has no symbolic links, no `.` or `..` and no leading slash; empty is the root.
+    fn open_beneath(&self, path: &[u8]) -> std::result::Result<Dir, Errno> {
+        let path: &[u8] = if path.is_empty() { b"." } else { path };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let strictly = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let fd =
+            retry(|| rustix::fs::openat2(self.dir.as_fd(), path, flags, Mode::empty(), strictly))?;
+        Ok(Dir::from_fd(fd, self.dir.path_of(path), self.access))
+    }
+
+    /// Opens the directory that a path means (lexically clean, relative to the root), following symbolic links inside
+    /// the root. At a name that cannot be entered, `obstacle` may make a directory and return `true` to have the name
+    /// tried once more, or return `false` to end the search.
+    ///
+    /// # Errors
+    ///
+    /// Fails at more than 40 symbolic links ([`ErrorKind::InvalidData`]), if a directory cannot be opened, and with
+    /// what `obstacle` returns.
+    pub fn resolve(
+        &self,
+        path: &[u8],
+        obstacle: &mut dyn FnMut(Obstacle<'_>) -> Result<bool>,
+    ) -> Result<Option<Resolved>> {
+        match self.open_beneath(path) {
+            // A directory that its owner may not change is opened up on the way by hand.
+            Ok(dir) if self.access == Access::Plain => Ok(Some(Resolved {
+                dir,
+                path: path.to_vec(),
+            })),
+            _ => Walk::new(self).run(path, obstacle),
+        }
+    }
+}
+
+/// With a rename going on, the kernel may be unable to tell whether `..` left the root, and says "try again".
+fn retry<T>(
+    mut call: impl FnMut() -> std::result::Result<T, Errno>,
+) -> std::result::Result<T, Errno> {
+    let mut result = call();
+    for _ in 0..128 {
+        match result {
+            Err(Errno::AGAIN | Errno::INTR) => result = call(),
+            _ => break,
+        }
+    }
+    result
+}
+
+/// A path being walked by hand.
+struct Walk<'r> {
+    root: &'r Root,
+    /// The directories entered, with their names: the place reached is the last one, or the root.
+    entered: Vec<(Vec<u8>, Dir)>,
+    /// The components to come, last one first.
+    rest: Vec<Vec<u8>>,
+    links: usize,
+}
+
+impl<'r> Walk<'r> {
+    fn new(root: &'r Root) -> Self {
+        Self {
+            root,
+            entered: Vec::new(),
+            rest: Vec::new(),
+            links: 0,
+        }
+    }
+
+    fn here(&self) -> &Dir {
+        self.entered.last().map_or(&self.root.dir, |(_, dir)| dir)
+    }
+
+    fn path(&self) -> Vec<u8> {
+        let names: Vec<&[u8]> = self
+            .entered
+            .iter()
+            .map(|(name, _)| name.as_slice())
+            .collect();
+        names.join(&b'/')
+    }
+
+    fn put_in_front(&mut self, path: &[u8]) {
+        self.rest
+            .extend(path.split(|&byte| byte == b'/').rev().map(<[u8]>::to_vec));
+    }
+
+    fn run(
+        mut self,
+        path: &[u8],
+        obstacle: &mut dyn FnMut(Obstacle<'_>) -> Result<bool>,
+    ) -> Result<Option<Resolved>> {
+        self.put_in_front(path);
+        while let Some(name) = self.rest.pop() {
+            match name.as_slice() {
+                b"" | b"." => {}
+                b".." => {
+                    self.entered.pop();
+                }
+                _ => {
+                    if !self.enter(name, obstacle)? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        let path = self.path();
+        let dir = match self.entered.pop() {
+            Some((_, dir)) => dir,
+            None => self.root.open_self()?,
+        };
+        Ok(Some(Resolved { dir, path }))
+    }
+
+    /// Enters one name. `false` ends the search.
+    fn enter(
+        &mut self,
+        name: Vec<u8>,
+        obstacle: &mut dyn FnMut(Obstacle<'_>) -> Result<bool>,
+    ) -> Result<bool> {
+        // Twice: as it is, and after `obstacle` has made the directory. A third look would mean somebody works against us.
+        for _ in 0..2 {
+            let here = self.here();
+            let error = match here.open_dir(&name) {
+                Ok(dir) => {
+                    self.entered.push((name, dir));
+                    return Ok(true);
+                }
+                Err(error) => error,
+            };
+            let existing = here.try_stat(&name)?;
+            match existing.as_ref().map(|stat| stat.kind) {
+                Some(InodeKind::Directory) => return Err(error),
+                Some(InodeKind::Symlink) => {
+                    let target = here.read_link(&name)?;
+                    return self.follow(&target).map(|()| true);
+                }
+                _ => {
+                    let parent_path = self.path();
+                    let question = Obstacle {
+                        parent: here,
+                        parent_path: &parent_path,
+                        name: &name,
+                        existing,
+                    };
+                    if !obstacle(question)? {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Err(Error::io(
+            "open directory",
+            self.here().path_of(&name),
+            Errno::NOTDIR,
+        ))
+    }
+
+    fn follow(&mut self, target: &[u8]) -> Result<()> {
+        self.links += 1;
+        if self.links > MAX_LINKS {
+            let message = format!(
+                "resolve {}: more than {MAX_LINKS} symbolic links",
+                self.here().path().display()
+            );
+            return Err(Error::new(ErrorKind::InvalidData, message));
+        }
+        if target.starts_with(b"/") {
+            self.entered.clear();
+        }
+        self.put_in_front(target);
+        Ok(())
+    }
+}

@@ -1,0 +1,287 @@
+//! A directory that becomes visible at the end, or not at all.
+//!
+//! A [`Staging`] is a directory with a name that nobody uses, mode 0700, locked (`flock`) for as long as its process
+//! lives. At the end its owner renames it, or what is in it, to where it belongs; dropped before, it is removed. What a
+//! killed process leaves is recognised by the free lock and removed by the next one that stages in the same place.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, RenameFlags};
+use rustix::io::Errno;
+
+use super::atomic::sync_dir;
+use super::dir::{Access, Dir};
+use super::stat::InodeId;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A name that nobody else comes upon: the prefix and 16 random hexadecimal digits.
+pub fn unique_name(prefix: &str) -> String {
+    format!(
+        "{prefix}{:016x}",
+        RandomState::new().build_hasher().finish()
+    )
+}
+
+/// The directory that holds a path of the user's, and the name in it.
+///
+/// # Errors
+///
+/// Fails if the path has no last component (`/`, `..`).
+pub fn split_path(path: &Path) -> Result<(&Path, &[u8])> {
+    let Some(name) = path.file_name() else {
+        let message = format!(
+            "{:?} names no entry of a directory",
+            path.display().to_string()
+        );
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    };
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    Ok((parent, name.as_bytes()))
+}
+
+/// A directory in the making.
+#[derive(Debug)]
+pub struct Staging {
+    parent: Dir,
+    name: Option<String>,
+    dir: Dir,
+}
+
+impl Staging {
+    /// Makes a staging directory in `parent`, which exists, and removes those of the same prefix that dead processes left.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the directory cannot be made or locked.
+    pub fn create(parent: &Path, prefix: &str, access: Access) -> Result<Self> {
+        let parent = Dir::open(parent, access)?;
+        remove_stale(&parent, prefix)?;
+        loop {
+            let name = unique_name(prefix);
+            let dir = match parent.create_dir(name.as_bytes(), 0o700) {
+                Ok(Some(dir)) => dir,
+                Ok(None) => continue,
+                // Found unlocked and swept away by another process in the moment before the lock.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let mut staging = Self {
+                parent,
+                name: Some(name),
+                dir,
+            };
+            let locked = rustix::fs::flock(
+                staging.dir.as_fd(),
+                FlockOperation::NonBlockingLockExclusive,
+            );
+            if locked.is_ok() && staging.dir.stat_self()?.nlink > 0 {
+                return Ok(staging);
+            }
+            staging.name = None;
+            return Err(Error::new(
+                ErrorKind::Busy,
+                format!("lock staging directory {}", staging.dir.path().display()),
+            ));
+        }
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Its path.
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().to_owned()
+    }
+
+    /// Writes everything on the file system to disk.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the device does.
+    pub fn sync(&self) -> Result<()> {
+        rustix::fs::syncfs(self.dir.as_fd())
+            .map_err(|errno| Error::io("sync file system of", self.dir.path(), errno))
+    }
+
+    /// Gives the directory itself its name in the parent; nothing may have that name.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the name is taken; the staging directory is then removed.
+    pub fn publish_as(mut self, name: &[u8]) -> Result<()> {
+        if let Some(own) = &self.name {
+            rename_new(&self.parent, own.as_bytes(), &self.parent, name)?;
+        }
+        self.name = None;
+        sync_dir(&self.parent)
+    }
+
+    /// Moves one entry of the directory to a name in the parent; nothing may have that name.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the name is taken; everything is then removed.
+    pub fn publish_entry(self, entry: &[u8], name: &[u8]) -> Result<()> {
+        rename_new(&self.dir, entry, &self.parent, name)?;
+        sync_dir(&self.parent)
+    }
+
+    /// Moves entries of the directory to the same names in the parent, in this order; nothing may have those names. What
+    /// is seen last says that all of it is there. A journal is kept meanwhile: if the process dies half-way, the next
+    /// one that stages here takes back what was moved.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a name is taken; what was moved is taken back and everything is removed.
+    pub fn publish_entries(self, names: &[&[u8]]) -> Result<()> {
+        let journal = names
+            .iter()
+            .map(|name| Ok(journal_line(name, self.dir.stat(name)?.id)))
+            .collect::<Result<Vec<_>>>()?;
+        super::atomic::create(&self.dir, JOURNAL, 0o600, &journal.concat())?;
+        sync_dir(&self.dir)?;
+        for name in names {
+            if let Err(error) = rename_new(&self.dir, name, &self.parent, name) {
+                roll_back(&self.parent, &self.dir)?;
+                return Err(error);
+            }
+        }
+        sync_dir(&self.parent)
+    }
+}
+
+/// The file in a staging directory that lists what is being moved out of it: for each entry its inode and its name,
+/// ended by a zero byte.
+const JOURNAL: &str = ".journal";
+
+/// The most that a journal may have: it comes from disk.
+const MAX_JOURNAL: u64 = 64 << 10;
+
+fn journal_line(name: &[u8], id: InodeId) -> Vec<u8> {
+    let mut line = format!("{} {} ", id.dev, id.ino).into_bytes();
+    line.extend_from_slice(name);
+    line.push(0);
+    line
+}
+
+fn read_journal(staging: &Dir) -> Result<Vec<(InodeId, Vec<u8>)>> {
+    if staging.try_stat(JOURNAL.as_bytes())?.is_none() {
+        return Ok(Vec::new());
+    }
+    let content = staging.read_file(JOURNAL.as_bytes(), MAX_JOURNAL)?;
+    let entry = |line: &[u8]| {
+        let mut fields = line.splitn(3, |&byte| byte == b' ');
+        let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
+        let id = InodeId {
+            dev: number()?,
+            ino: number()?,
+        };
+        Some((id, fields.next()?.to_vec()))
+    };
+    Ok(content.split(|&byte| byte == 0).filter_map(entry).collect())
+}
+
+/// Takes back what was moved out of a staging directory, unless all of it was.
+fn roll_back(parent: &Dir, staging: &Dir) -> Result<()> {
+    let journal = read_journal(staging)?;
+    let Some((_, last)) = journal.last() else {
+        return Ok(());
+    };
+    if staging.try_stat(last)?.is_none() {
+        return Ok(());
+    }
+    for (id, name) in &journal {
+        // Only what is still what was moved: somebody may have put something else there since.
+        if parent.try_stat(name)?.is_some_and(|stat| stat.id == *id) {
+            rename_new(parent, name, staging, name)?;
+        }
+    }
+    Ok(())
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if let Some(name) = self.name.take() {
+            // Nobody is left to tell; the next process that stages here sweeps it up.
+            let _ = self.parent.remove_all(name.as_bytes());
+        }
+    }
+}
+
+fn rename_new(from: &Dir, old: &[u8], to: &Dir, new: &[u8]) -> Result<()> {
+    let renamed = match rustix::fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
+        // A file system without the flag. Nobody else should be at it, but look first all the same.
+        Err(Errno::INVAL) => match to.try_stat(new)? {
+            None => rustix::fs::renameat(from, old, to, new),
+            Some(_) => Err(Errno::EXIST),
+        },
+        other => other,
+    };
+    renamed.map_err(|errno| Error::io("rename to", to.path_of(new), errno))
+}
+
+fn remove_stale(parent: &Dir, prefix: &str) -> Result<()> {
+    for name in parent.names()? {
+        let digits = name.strip_prefix(prefix.as_bytes()).unwrap_or_default();
+        if digits.len() != 16 || !digits.iter().all(u8::is_ascii_hexdigit) {
+            continue;
+        }
+        let Ok(dir) = parent.open_dir(&name) else {
+            continue;
+        };
+        if rustix::fs::flock(dir.as_fd(), FlockOperation::NonBlockingLockExclusive).is_ok() {
+            roll_back(parent, &dir)?;
+            parent.remove_all(&name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Directories that were made on the way to somewhere, and go again unless they are kept.
+#[derive(Debug, Default)]
+pub struct MadeDirs(Vec<PathBuf>);
+
+impl MadeDirs {
+    /// Makes a directory by a path of the user's, with all that is missing above it, mode 0777 less the umask.
+    ///
+    /// # Errors
+    ///
+    /// Fails if one cannot be made; those made before are removed.
+    pub fn make(path: &Path) -> Result<Self> {
+        let missing = path.ancestors().filter(|path| !path.as_os_str().is_empty());
+        let missing: Vec<&Path> = missing.take_while(|path| !path.exists()).collect();
+        let mut made = Self::default();
+        for path in missing.into_iter().rev() {
+            match std::fs::create_dir(path) {
+                Ok(()) => made.0.push(path.to_owned()),
+                // `a/../b`, or somebody else was faster.
+                Err(error)
+                    if error.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => {}
+                Err(error) => return Err(Error::io("create directory", path, error)),
+            }
+        }
+        Ok(made)
+    }
+
+    /// Keeps them.
+    pub fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for MadeDirs {
+    fn drop(&mut self) {
+        for path in self.0.iter().rev() {
+            // Not empty any more: somebody else uses it.
+            let _ = std::fs::remove_dir(path);
+        }
+    }
+}
