@@ -5,6 +5,7 @@
 pub mod archive;
 pub mod error;
 pub mod fs;
+pub mod image;
 pub mod progress;
 
 pub use error::{Error, ErrorKind, Result, ResultExt};
