@@ -1,0 +1,484 @@
+//! OCI image layout (`image-layout.md`): a content-addressed store with names on top.
+//!
+//! ```text
+//! <layout>/
+//!   oci-layout                  {"imageLayoutVersion":"1.0.0"}: says that this is a layout
+//!   index.json                  the names: descriptors of manifests and indexes, tags in annotations
+//!   blobs/<algorithm>/<encoded> manifests, indexes, configs, layers: immutable, named by their digest
+//!   .umoci-<random>/            scratch of a running process, owned by the store
+//! ```
+//!
+//! `index.json` is the one file that changes. Everything below it is reached by digest and verified when read.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `limits` | [`Limits`] |
+//! | `index` | `index.json` as it is edited: entries and names, under the lock |
+//! | `resolve` | from a tag to the one manifest that it means, here and now |
+//! | `tags` | the verbs on names: list, tag, untag, new image |
+//! | `walk` | a bounded walk down the descriptors, which the others drive |
+//! | `gc` | mark what is reachable, sweep the rest |
+//! | `validate` | recompute everything, list every finding |
+//!
+//! Rules:
+//!
+//! - **One writer.** Whoever changes `index.json` holds the store's lock, re-reads the index under it, and replaces the
+//!   file atomically. A lease on the blobs, taken before, keeps [`Layout::gc`] from sweeping what the new index will
+//!   name. Readers take no lock: they see the old index or the new one.
+//! - **Unknown survives.** Entries and members that this program does not understand are written back as they were.
+//! - **Hostile layouts are read.** Sizes are checked before reading, documents are read once each, depth and count of
+//!   walks are limited ([`Limits`]), and nothing but a regular file is opened.
+//! - **Tags are top-level.** A name counts in `index.json` only, not in an index further down.
+
+mod gc;
+mod index;
+mod limits;
+mod resolve;
+mod tags;
+#[cfg(test)]
+mod test_layout;
+mod validate;
+mod walk;
+
+use std::io::{Cursor, Read};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use oci_cas::{DirStore, StoreExt, VerifyingReader};
+use serde_json::json;
+
+pub use gc::GcReport;
+pub use limits::Limits;
+pub use resolve::DescriptorPath;
+pub use validate::{Finding, code};
+
+use crate::fs::staging::{MadeDirs, Staging, split_path};
+use crate::fs::{Access, Dir, InodeKind, atomic};
+use crate::image::{
+    Descriptor, ImageConfig, Manifest, MediaKind, empty_index, parse_json, to_go_json,
+};
+use crate::{Error, ErrorKind, Result, ResultExt};
+
+const LAYOUT_FILE: &str = "oci-layout";
+const LAYOUT_VERSION: &str = "1.0.0";
+const INDEX_FILE: &str = "index.json";
+
+/// The name of a layout in the making.
+const STAGED: &[u8] = b"layout";
+
+/// An opened layout. Everything happens relative to the directory's descriptor, wherever its path leads later.
+pub struct Layout {
+    dir: Dir,
+    store: DirStore,
+    limits: Limits,
+}
+
+impl Layout {
+    /// Opens a layout with the default [`Limits`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Layout::open_with`].
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::open_with(path, Limits::default())
+    }
+
+    /// Opens a layout: `oci-layout` must say version 1.0.0, `blobs` must be a directory, and `index.json` a regular
+    /// file. Other files are ignored.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] when nothing is at `path`, [`ErrorKind::InvalidData`] (with `invalid image detected` in the
+    /// message) when it is no layout.
+    pub fn open_with(path: &Path, limits: Limits) -> Result<Self> {
+        let dir = Dir::open(path, Access::Plain).map_err(|error| {
+            let missing = error.kind() == ErrorKind::NotFound;
+            let error = error.context(format!("open image layout {}", path.display()));
+            if missing {
+                error.with_hint("an empty layout is made by the init command")
+            } else {
+                error
+            }
+        })?;
+        check(&dir, &limits).map_err(|error| {
+            // A layout that lacks a part is not a layout that was not found.
+            let kind = match error.kind() {
+                ErrorKind::NotFound | ErrorKind::Io => ErrorKind::InvalidData,
+                other => other,
+            };
+            Error::new(
+                kind,
+                format!(
+                    "open image layout {}: invalid image detected",
+                    path.display()
+                ),
+            )
+            .with_source(error)
+        })?;
+        let descriptor = dir
+            .as_fd()
+            .try_clone_to_owned()
+            .context(|| "duplicate a descriptor")?;
+        let store = DirStore::open(descriptor)
+            .context(|| format!("open image layout {}", path.display()))?;
+        Ok(Self { dir, store, limits })
+    }
+
+    /// Makes a layout without images. Missing parents are made.
+    ///
+    /// The layout is built under a scratch name beside `path` and moved into place, so that it is there whole or not at
+    /// all. On failure everything that was made is removed again.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`] when there is anything at `path`, else what the system says.
+    pub fn create(path: &Path) -> Result<Self> {
+        Self::create_at(path).context(|| format!("create image layout {}", path.display()))?;
+        Self::open(path)
+    }
+
+    fn create_at(path: &Path) -> Result<()> {
+        let (parent, name) = split_path(path)?;
+        let made = MadeDirs::make(parent)?;
+        let taken = Dir::open(parent, Access::Plain)?.try_stat(name)?;
+        if taken.is_some() {
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                format!("{} already exists", path.display()),
+            ));
+        }
+        let staging = Staging::create(parent, ".bundle-init-", Access::Plain)?;
+        // The scratch directory itself is private; the layout inside gets its mode from the umask.
+        let Some(dir) = staging.dir().create_dir(STAGED, 0o755)? else {
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                "the scratch directory is not empty",
+            ));
+        };
+        DirStore::create(
+            dir.as_fd()
+                .try_clone_to_owned()
+                .context(|| "duplicate a descriptor")?,
+        )?;
+        atomic::create(&dir, INDEX_FILE, 0o644, &empty_index())?;
+        let layout_file = to_go_json(&json!({"imageLayoutVersion": LAYOUT_VERSION}));
+        atomic::create(&dir, LAYOUT_FILE, 0o644, &layout_file)?;
+        staging.publish_entry(STAGED, name)?;
+        made.keep();
+        Ok(())
+    }
+
+    /// The blobs.
+    pub fn store(&self) -> &DirStore {
+        &self.store
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Reads, verifies and parses a manifest, OCI's or Docker's schema 2.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] for another media type, [`ErrorKind::LimitExceeded`] for too many layers, else as
+    /// [`Layout::read_document`] and [`Manifest::parse`].
+    pub fn manifest(&self, descriptor: &Descriptor) -> Result<Manifest> {
+        expect_kind(descriptor, MediaKind::Manifest, "manifest")?;
+        let bytes = self.read_document(descriptor)?;
+        let manifest = Manifest::parse(&bytes, descriptor.media_type())
+            .context(|| format!("parse manifest {}", descriptor.digest()))?;
+        let (count, limit) = (manifest.layers.len(), self.limits.layer_count);
+        if count > limit {
+            let message = format!(
+                "manifest {} has {count} layers, the limit is {limit}",
+                descriptor.digest()
+            );
+            return Err(Error::new(ErrorKind::LimitExceeded, message));
+        }
+        Ok(manifest)
+    }
+
+    /// Reads, verifies and parses an image config, OCI's or Docker's.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] for another media type, which must not be parsed as an image's; else as
+    /// [`Layout::read_document`] and [`ImageConfig::parse`].
+    pub fn config(&self, descriptor: &Descriptor) -> Result<ImageConfig> {
+        expect_kind(descriptor, MediaKind::Config, "image config")?;
+        let bytes = self.read_document(descriptor)?;
+        ImageConfig::parse(&bytes).context(|| format!("parse image config {}", descriptor.digest()))
+    }
+
+    /// Reads a small blob whole and verified. Data embedded in the descriptor is used instead of the blob, which need
+    /// not exist then.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::LimitExceeded`] when the descriptor's size is above [`Limits::document_size`] (nothing is read
+    /// then), [`ErrorKind::NotFound`] for a missing blob, [`ErrorKind::Verification`] when digest or size differ.
+    pub fn read_document(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
+        let (digest, size, limit) = (
+            descriptor.digest(),
+            descriptor.size(),
+            self.limits.document_size,
+        );
+        if size > limit {
+            let message = format!(
+                "document {digest} of {size} bytes is larger than the limit of {limit} bytes"
+            );
+            return Err(Error::new(ErrorKind::LimitExceeded, message));
+        }
+        let bytes = match descriptor.data() {
+            Some(data) => data,
+            None => self
+                .store
+                .read_verified(digest, size)
+                .context(|| format!("read blob {digest}"))?,
+        };
+        if descriptor.kind() == MediaKind::Empty && bytes != b"{}" {
+            let message = format!(
+                "blob {digest} of type {} is not {{}}",
+                descriptor.media_type()
+            );
+            return Err(Error::new(ErrorKind::InvalidData, message));
+        }
+        Ok(bytes)
+    }
+
+    /// Opens a blob to be streamed; digest and size are verified where the stream ends. Embedded data is used instead
+    /// of the blob.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] for a missing blob, [`ErrorKind::InvalidData`] for what is no regular file.
+    pub fn open_blob(
+        &self,
+        descriptor: &Descriptor,
+    ) -> Result<VerifyingReader<Box<dyn Read + Send>>> {
+        let (digest, size) = (descriptor.digest(), descriptor.size());
+        match descriptor.data() {
+            Some(data) => Ok(VerifyingReader::new(
+                Box::new(Cursor::new(data)),
+                digest.clone(),
+                size,
+            )),
+            None => self
+                .store
+                .open_verified(digest, size)
+                .context(|| format!("open blob {digest}")),
+        }
+    }
+}
+
+fn check(dir: &Dir, limits: &Limits) -> Result<()> {
+    let file = dir.read_file(LAYOUT_FILE.as_bytes(), limits.document_size)?;
+    let layout = parse_json(&file).context(|| format!("read {LAYOUT_FILE}"))?;
+    let version = layout
+        .get("imageLayoutVersion")
+        .and_then(serde_json::Value::as_str);
+    if version != Some(LAYOUT_VERSION) {
+        let message = match version {
+            Some(other) => format!("layout version {other:?} where {LAYOUT_VERSION} is known"),
+            None => format!("{LAYOUT_FILE} names no layout version"),
+        };
+        return Err(Error::new(ErrorKind::InvalidData, message));
+    }
+    let expect = |name: &str, kind, what| match dir.stat(name.as_bytes())?.kind {
+        found if found == kind => Ok(()),
+        _ => Err(Error::new(
+            ErrorKind::InvalidData,
+            format!("{name} is not a {what}"),
+        )),
+    };
+    expect("blobs", InodeKind::Directory, "directory")?;
+    expect(INDEX_FILE, InodeKind::File, "regular file")
+}
+
+fn expect_kind(descriptor: &Descriptor, kind: MediaKind, what: &str) -> Result<()> {
+    if descriptor.kind() == kind {
+        return Ok(());
+    }
+    let message = format!(
+        "blob {} has the type {:?}, which is no {what}",
+        descriptor.digest(),
+        descriptor.media_type()
+    );
+    Err(Error::new(ErrorKind::Unsupported, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::test_layout::TestLayout;
+    use super::*;
+    use crate::image::{CONFIG, MANIFEST};
+
+    #[test]
+    fn a_new_layout_has_umocis_bytes() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("new/layout");
+        Layout::create(&path).unwrap();
+        assert_eq!(
+            fs::read(path.join("oci-layout")).unwrap(),
+            b"{\"imageLayoutVersion\":\"1.0.0\"}\n"
+        );
+        let index = "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}\n";
+        assert_eq!(fs::read_to_string(path.join("index.json")).unwrap(), index);
+        assert!(path.join("blobs/sha256").is_dir());
+        let mode = fs::metadata(path.join("index.json"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o600, 0o600);
+        assert!(Layout::open(&path).unwrap().tags().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_layout_is_not_made_over_anything() {
+        let scratch = tempfile::tempdir().unwrap();
+        for (name, make) in [("dir", true), ("file", false)] {
+            let path = scratch.path().join(name);
+            if make {
+                fs::create_dir(&path).unwrap();
+            } else {
+                fs::write(&path, b"x").unwrap();
+            }
+            assert_eq!(
+                Layout::create(&path).err().unwrap().kind(),
+                ErrorKind::AlreadyExists
+            );
+        }
+        assert!(Layout::create(Path::new("")).is_err());
+        assert!(Layout::create(&scratch.path().join("file/below")).is_err());
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_is_no_layout_is_not_opened() {
+        type Damage = fn(&Path);
+        let table: [(&str, Damage); 9] = [
+            ("no oci-layout", |path| {
+                fs::remove_file(path.join("oci-layout")).unwrap();
+            }),
+            ("bad oci-layout", |path| {
+                fs::write(path.join("oci-layout"), b"{").unwrap();
+            }),
+            ("array", |path| {
+                fs::write(path.join("oci-layout"), b"[]").unwrap();
+            }),
+            ("version", |path| {
+                fs::write(
+                    path.join("oci-layout"),
+                    br#"{"imageLayoutVersion":"9.0.0"}"#,
+                )
+                .unwrap();
+            }),
+            ("version type", |path| {
+                fs::write(path.join("oci-layout"), br#"{"imageLayoutVersion":1}"#).unwrap();
+            }),
+            ("no index.json", |path| {
+                fs::remove_file(path.join("index.json")).unwrap();
+            }),
+            ("index.json is a directory", |path| {
+                fs::remove_file(path.join("index.json")).unwrap();
+                fs::create_dir(path.join("index.json")).unwrap();
+            }),
+            ("no blobs", |path| {
+                fs::remove_dir_all(path.join("blobs")).unwrap();
+            }),
+            ("blobs is a file", |path| {
+                fs::remove_dir_all(path.join("blobs")).unwrap();
+                fs::write(path.join("blobs"), b"").unwrap();
+            }),
+        ];
+        for (name, damage) in table {
+            let layout = TestLayout::new();
+            damage(layout.path());
+            let error = Layout::open(layout.path()).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::InvalidData, "{name}: {error:?}");
+            assert!(
+                error.to_string().contains("invalid image detected"),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_missing_layout_is_not_found_and_hints_at_init() {
+        let scratch = tempfile::tempdir().unwrap();
+        let error = Layout::open(&scratch.path().join("none")).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.hints()[0].contains("init"));
+    }
+
+    #[test]
+    fn a_document_above_the_limit_is_not_read() {
+        let layout = TestLayout::new();
+        let manifest = layout.document(MANIFEST, &json!({"schemaVersion": 2}));
+        let huge = Descriptor::new(MANIFEST, manifest.digest().clone(), 300 << 20);
+        assert_eq!(
+            layout.open().read_document(&huge).unwrap_err().kind(),
+            ErrorKind::LimitExceeded
+        );
+    }
+
+    #[test]
+    fn a_blob_that_is_no_file_is_an_error_and_no_hang() {
+        let layout = TestLayout::new();
+        let config = layout.blob(CONFIG, br#"{"os":"linux"}"#);
+        let path = layout.blob_path(&config);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(
+            layout.open().config(&config).unwrap_err().kind(),
+            ErrorKind::NotFound
+        );
+        rustix::fs::mkfifoat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::Mode::from_raw_mode(0o600),
+        )
+        .unwrap();
+        assert_eq!(
+            layout.open().config(&config).unwrap_err().kind(),
+            ErrorKind::InvalidData
+        );
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!(
+            layout.open().config(&config).unwrap_err().kind(),
+            ErrorKind::InvalidData
+        );
+        fs::remove_dir(&path).unwrap();
+        let embedded = json!({"mediaType": CONFIG, "digest": config.digest().to_string(), "size": 14, "data": "eyJvcyI6ImxpbnV4In0="});
+        let embedded = Descriptor::from_value(&embedded).unwrap();
+        assert_eq!(
+            layout.open().config(&embedded).unwrap().os(),
+            "linux",
+            "embedded data needs no blob"
+        );
+    }
+
+    #[test]
+    fn only_known_types_are_parsed() {
+        let layout = TestLayout::new();
+        let config = layout.document("application/vnd.example+json", &json!({}));
+        assert_eq!(
+            layout.open().config(&config).unwrap_err().kind(),
+            ErrorKind::Unsupported
+        );
+        assert_eq!(
+            layout.open().manifest(&config).unwrap_err().kind(),
+            ErrorKind::Unsupported
+        );
+        let empty = layout.document(crate::image::EMPTY, &json!({"a": 1}));
+        assert_eq!(
+            layout.open().read_document(&empty).unwrap_err().kind(),
+            ErrorKind::InvalidData
+        );
+    }
+}

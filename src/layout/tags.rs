@@ -1,0 +1,268 @@
+//! The verbs on names: list, tag, untag, and the new image.
+
+use oci_cas::{Algorithm, Digest, StoreExt};
+
+use super::Layout;
+use super::index::IndexFile;
+use super::resolve::{ambiguous, is_sole};
+use crate::image::{CONFIG, Descriptor, MANIFEST, Platform, Tag, empty_config, empty_manifest};
+use crate::{Result, ResultExt};
+
+impl Layout {
+    /// The names, in the order of `index.json`, with repetitions. They need not match the grammar of [`Tag`].
+    ///
+    /// # Errors
+    ///
+    /// When `index.json` cannot be read.
+    pub fn tags(&self) -> Result<Vec<String>> {
+        Ok(self.read_index()?.names().map(str::to_owned).collect())
+    }
+
+    /// Points `new` at what `source` points at, in place of what had the name.
+    ///
+    /// A manifest inside an index is lifted to the top level with its own platform and annotations; those of the entry
+    /// that led to it stay behind. A `source` that is an index of several images is copied as that index, unless
+    /// `platform` chooses one of them. (umoci refuses it.) What is no image can be tagged too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Layout::resolve`]; also [`crate::ErrorKind::Ambiguous`] when several entries carry the name `source` for
+    /// different images and no platform is given. On failure the index is as before.
+    pub fn tag(&self, source: &Tag, platform: Option<&Platform>, new: &Tag) -> Result<()> {
+        self.update_index(|index| {
+            let entry = self.entry_to_copy(index, source, platform)?;
+            index.set(new, entry.raw().clone());
+            Ok(())
+        })
+        .context(|| format!("tag {source} as {new}"))
+    }
+
+    fn entry_to_copy(
+        &self,
+        index: &IndexFile,
+        source: &Tag,
+        platform: Option<&Platform>,
+    ) -> Result<Descriptor> {
+        if platform.is_some() {
+            return Ok(self.resolve_in(index, source, platform)?.target().clone());
+        }
+        let mut targets = self.targets(index, source)?;
+        match targets.first() {
+            Some(first) if !is_sole(&targets) => {
+                let root = first.root().clone();
+                if targets
+                    .iter()
+                    .any(|target| target.root().digest() != root.digest())
+                {
+                    return Err(ambiguous(source, &targets));
+                }
+                Ok(root)
+            }
+            Some(_) => Ok(targets.swap_remove(0).target().clone()),
+            // An index without anything in it can be copied like any other.
+            None => index.named(source).next().map_or_else(
+                || Ok(self.resolve_in(index, source, None)?.target().clone()),
+                Descriptor::from_value,
+            ),
+        }
+    }
+
+    /// Removes every entry of that name. The blobs stay until [`Layout::gc`]. A name that is not there is fine.
+    ///
+    /// # Errors
+    ///
+    /// When the index cannot be read, locked or replaced; it is as before then.
+    pub fn untag(&self, tag: &Tag) -> Result<()> {
+        let removed = self.update_index(|index| {
+            index.remove(tag);
+            Ok(())
+        });
+        removed.context(|| format!("remove tag {tag}"))
+    }
+
+    /// Stores an image without layers, for the host's platform, under a tag, in place of what had the name. `created` is
+    /// RFC 3339 text.
+    ///
+    /// # Errors
+    ///
+    /// When a blob cannot be stored or the index cannot be replaced. The index is as before then; blobs that were stored
+    /// are garbage for [`Layout::gc`].
+    pub fn new_image(&self, tag: &Tag, created: &str) -> Result<()> {
+        let stored = self.update_index(|index| {
+            let config = self.put_document(CONFIG, &empty_config(created, &Platform::host()))?;
+            let manifest = self.put_document(MANIFEST, &empty_manifest(&config))?;
+            index.set(tag, manifest.raw().clone());
+            Ok(())
+        });
+        stored.context(|| format!("make new image {tag}"))
+    }
+
+    fn put_document(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor> {
+        let digest: Digest = self
+            .store()
+            .put(Algorithm::Sha256, bytes)
+            .context(|| "store a document")?;
+        Ok(Descriptor::new(media_type, digest, bytes.len() as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::test_layout::{TestLayout, tag, with_platform};
+    use super::*;
+    use crate::ErrorKind;
+    use crate::image::REF_NAME;
+
+    fn entries(layout: &TestLayout) -> Vec<Value> {
+        layout.open().read_index().unwrap().entries().to_vec()
+    }
+
+    #[test]
+    fn a_new_image_can_be_resolved_and_read() {
+        let layout = TestLayout::new();
+        let opened = layout.open();
+        opened
+            .new_image(&tag("latest"), "2020-01-01T00:00:00Z")
+            .unwrap();
+        opened
+            .new_image(&tag("latest"), "2021-01-01T00:00:00Z")
+            .unwrap();
+        assert_eq!(opened.tags().unwrap(), ["latest"]);
+        let path = opened
+            .resolve(&tag("latest"), Some(&Platform::host()))
+            .unwrap();
+        let manifest = opened.manifest(path.target()).unwrap();
+        let config = opened.config(&manifest.config).unwrap();
+        assert_eq!(
+            (config.created(), config.rootfs_type()),
+            (Some("2021-01-01T00:00:00Z"), "layers")
+        );
+        assert!(
+            opened
+                .validate(None, &crate::progress::Silent)
+                .unwrap()
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn tagging_copies_the_reference_and_replaces_the_old_one() {
+        let layout = TestLayout::new();
+        let (a, b) = (
+            layout.image("a", "linux/amd64"),
+            layout.image("b", "linux/amd64"),
+        );
+        let mut entry = layout.tagged(&a, "a");
+        entry["annotations"]["x"] = json!("y");
+        entry["future"] = json!(1);
+        layout.set_index(&[layout.tagged(&b, "b"), entry.clone(), json!({"odd": 1})]);
+        layout.open().tag(&tag("a"), None, &tag("b")).unwrap();
+        let mut expected = entry.clone();
+        expected["annotations"][REF_NAME] = json!("b");
+        assert_eq!(entries(&layout), [entry, json!({"odd": 1}), expected]);
+    }
+
+    #[test]
+    fn a_nested_manifest_is_lifted_without_the_entrys_annotations() {
+        let layout = TestLayout::new();
+        let inner = with_platform(&layout.image("a", "linux/arm64"), "linux/arm64");
+        let mut entry = layout.tagged(&layout.index(std::slice::from_ref(&inner)), "a");
+        entry["annotations"]["x"] = json!("y");
+        layout.set_index(&[entry]);
+        layout.open().tag(&tag("a"), None, &tag("b")).unwrap();
+        let lifted = &entries(&layout)[1];
+        assert_eq!(lifted["platform"], inner["platform"]);
+        assert_eq!(lifted["digest"], inner["digest"]);
+        assert_eq!(lifted["annotations"], json!({REF_NAME: "b"}));
+    }
+
+    #[test]
+    fn an_index_of_several_images_is_copied_unless_a_platform_is_given() {
+        let layout = TestLayout::new();
+        let listed = ["linux/amd64", "linux/arm64"]
+            .map(|text| with_platform(&layout.image(text, text), text));
+        let index = layout.index(&listed);
+        layout.set_index(&[layout.tagged(&index, "a")]);
+        layout.open().tag(&tag("a"), None, &tag("b")).unwrap();
+        assert_eq!(entries(&layout)[1], layout.tagged(&index, "b"));
+        layout
+            .open()
+            .tag(&tag("a"), Some(&"linux/arm64".parse().unwrap()), &tag("c"))
+            .unwrap();
+        assert_eq!(entries(&layout)[2]["digest"], listed[1]["digest"]);
+    }
+
+    #[test]
+    fn several_entries_of_one_name_are_not_copied_by_guess() {
+        let layout = TestLayout::new();
+        let (a, b) = (
+            layout.image("a", "linux/amd64"),
+            layout.image("b", "linux/arm64"),
+        );
+        layout.set_index(&[layout.tagged(&a, "x"), layout.tagged(&b, "x")]);
+        let error = layout.open().tag(&tag("x"), None, &tag("y")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Ambiguous);
+        assert_eq!(layout.open().tags().unwrap(), ["x", "x"]);
+    }
+
+    #[test]
+    fn what_is_no_image_can_be_tagged() {
+        let layout = TestLayout::new();
+        let xml = layout.blob("application/xml", b"<xml/>");
+        let empty = layout.index(&[]);
+        layout.set_index(&[layout.tagged(&xml, "a"), layout.tagged(&empty, "e")]);
+        layout.open().tag(&tag("a"), None, &tag("b")).unwrap();
+        layout.open().tag(&tag("e"), None, &tag("f")).unwrap();
+        assert_eq!(layout.open().tags().unwrap(), ["a", "e", "b", "f"]);
+        assert_eq!(
+            layout
+                .open()
+                .tag(&tag("none"), None, &tag("b"))
+                .unwrap_err()
+                .kind(),
+            ErrorKind::NotFound
+        );
+    }
+
+    #[test]
+    fn untagging_removes_every_entry_of_the_name_and_nothing_else() {
+        let layout = TestLayout::new();
+        let (a, b) = (
+            layout.image("a", "linux/amd64"),
+            layout.image("b", "linux/amd64"),
+        );
+        layout.set_index(&[
+            layout.tagged(&a, "x"),
+            layout.tagged(&b, "y"),
+            layout.tagged(&b, "x"),
+        ]);
+        layout.open().untag(&tag("x")).unwrap();
+        layout.open().untag(&tag("never")).unwrap();
+        assert_eq!(entries(&layout), [layout.tagged(&b, "y")]);
+    }
+
+    #[test]
+    fn concurrent_writers_lose_no_tag() {
+        let layout = TestLayout::new();
+        layout.set_index(&[layout.tagged(&layout.image("a", "linux/amd64"), "source")]);
+        std::thread::scope(|scope| {
+            for number in 0..20 {
+                let layout = &layout;
+                scope.spawn(move || {
+                    layout
+                        .open()
+                        .tag(&tag("source"), None, &tag(&format!("t{number}")))
+                        .unwrap();
+                });
+            }
+        });
+        let mut names = layout.open().tags().unwrap();
+        names.sort();
+        let mut expected: Vec<_> = (0..20).map(|number| format!("t{number}")).collect();
+        expected.push("source".into());
+        expected.sort();
+        assert_eq!(names, expected);
+    }
+}
