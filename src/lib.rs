@@ -6,6 +6,7 @@ pub mod archive;
 pub mod error;
 pub mod fs;
 pub mod image;
+pub mod layer;
 pub mod layout;
 pub mod progress;
 

@@ -1,0 +1,32 @@
+//! A changeset and a directory: here, a tar stream onto a root.
+//!
+//! ```text
+//! caller's thread          framing thread              applying thread
+//! reader -> chunks  ----->  parse, hash      ----->  create, write, metadata
+//!    ^                                                        |
+//!    +------------------- empty chunks -----------------------+
+//! ```
+//!
+//! `pipeline.rs` runs the three stages over any number of layers without a pause between them, so that the next layer is
+//! inflated while the last one is still being written; what flows is a fixed number of large buffers, whatever the size
+//! of a layer. `frame.rs` turns bytes into steps, `apply.rs` takes one step at a time to the disk, with the directories
+//! kept open and their metadata kept for the end of the layer by `dirs.rs`; `attributes.rs` says what metadata an entry
+//! means on disk, `whiteout.rs` which names are whiteouts.
+//!
+//! Applying takes a reader and a [`Root`](crate::fs::Root): it knows no layouts, and verifies nothing. Whoever has a
+//! promise to check wraps the reader, and compares the digest of the stream, which is a by-product ([`Applied`]).
+
+mod apply;
+mod attributes;
+mod dirs;
+mod frame;
+mod options;
+mod path;
+mod pipeline;
+#[cfg(test)]
+mod tests;
+mod whiteout;
+
+pub use options::ApplyOptions;
+pub use path::{ROOTFS_NAME, clean_path};
+pub use pipeline::{Applied, LayerSource, apply_layers, unpack_layer};

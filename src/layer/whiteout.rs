@@ -1,0 +1,68 @@
+//! Names in an archive that take something away (image-spec `layer.md`, "Whiteouts").
+
+use crate::error::{Error, ErrorKind, Result};
+
+const PREFIX: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// What a whiteout hides. Only lower layers are meant, wherever in its layer the whiteout stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whiteout<'a> {
+    /// All children of the directory that the whiteout is in.
+    Opaque,
+    /// The sibling of this name.
+    Name(&'a [u8]),
+}
+
+/// Whether the last component of an entry's path makes it a whiteout.
+///
+/// # Errors
+///
+/// Refuses `.wh.` without a name, and `.wh..` and `.wh...`: they name the directory itself and its parent, and
+/// honouring them would delete what no layer may touch.
+pub(super) fn whiteout(name: &[u8]) -> Result<Option<Whiteout<'_>>> {
+    if name == OPAQUE {
+        return Ok(Some(Whiteout::Opaque));
+    }
+    match name.strip_prefix(PREFIX) {
+        None => Ok(None),
+        Some(b"" | b"." | b"..") => {
+            let name = String::from_utf8_lossy(name);
+            Err(Error::new(
+                ErrorKind::InvalidData,
+                format!("invalid whiteout {name:?}: it names no entry"),
+            ))
+        }
+        Some(hidden) => Ok(Some(Whiteout::Name(hidden))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_exact_prefix_makes_a_whiteout() {
+        for name in ["a", ".wh", ".whfoo", "x.wh.foo", ".WH.bar"] {
+            assert_eq!(whiteout(name.as_bytes()).unwrap(), None, "{name}");
+        }
+        assert_eq!(whiteout(b".wh.a").unwrap(), Some(Whiteout::Name(b"a")));
+        assert_eq!(whiteout(b".wh..wh..opq").unwrap(), Some(Whiteout::Opaque));
+        assert_eq!(
+            whiteout(b".wh..wh.plnk").unwrap(),
+            Some(Whiteout::Name(b".wh.plnk"))
+        );
+        assert_eq!(whiteout(b".wh....").unwrap(), Some(Whiteout::Name(b"...")));
+    }
+
+    #[test]
+    fn whiteouts_of_nothing_and_of_directories_above_are_refused() {
+        for name in [".wh.", ".wh..", ".wh..."] {
+            assert_eq!(
+                whiteout(name.as_bytes()).unwrap_err().kind(),
+                ErrorKind::InvalidData,
+                "{name}"
+            );
+        }
+    }
+}
