@@ -8,6 +8,7 @@ pub mod fs;
 pub mod image;
 pub mod layer;
 pub mod layout;
+pub mod mtree;
 pub mod progress;
 
 pub use error::{Error, ErrorKind, Result, ResultExt};
