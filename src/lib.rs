@@ -3,6 +3,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod archive;
+pub mod bundle;
 pub mod error;
 pub mod fs;
 pub mod image;

@@ -1,0 +1,121 @@
+//! The environment of the container's process: defaults, replaced and extended by the image's entries.
+//!
+//! An entry keeps the place of the one it replaces, so that the order is that of first appearance.
+
+use std::collections::HashMap;
+
+use crate::{Error, ErrorKind, Result};
+
+/// What every process gets unless the image says otherwise.
+const DEFAULTS: [(&str, &str); 2] = [
+    (
+        "PATH",
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    ),
+    ("TERM", "xterm"),
+];
+
+/// `NAME=value` entries with unique names.
+pub(super) struct Environment {
+    entries: Vec<String>,
+    positions: HashMap<String, usize>,
+}
+
+impl Environment {
+    /// Makes the environment of an image: the defaults, then the image's entries in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidData`] for an entry without `=` or without a name.
+    pub(super) fn of_image(entries: &[String]) -> Result<Self> {
+        let mut environment = Self {
+            entries: Vec::new(),
+            positions: HashMap::new(),
+        };
+        for (name, value) in DEFAULTS {
+            environment.set(name, value);
+        }
+        for entry in entries {
+            let (name, value) = entry
+                .split_once('=')
+                .ok_or_else(|| invalid(entry, "has no '='"))?;
+            if name.is_empty() {
+                return Err(invalid(entry, "has no name"));
+            }
+            environment.set(name, value);
+        }
+        Ok(environment)
+    }
+
+    /// Sets a variable that has no value yet; leaves any other alone.
+    pub(super) fn set_if_missing(&mut self, name: &str, value: &str) {
+        if !self.positions.contains_key(name) {
+            self.set(name, value);
+        }
+    }
+
+    /// Returns the entries in order of first appearance.
+    pub(super) fn into_entries(self) -> Vec<String> {
+        self.entries
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        let entry = format!("{name}={value}");
+        if let Some(&position) = self.positions.get(name) {
+            self.entries[position] = entry;
+        } else {
+            self.positions.insert(name.to_owned(), self.entries.len());
+            self.entries.push(entry);
+        }
+    }
+}
+
+fn invalid(entry: &str, what: &str) -> Error {
+    Error::new(
+        ErrorKind::InvalidData,
+        format!("environment entry {entry:?} of the image {what}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+    fn entries(image: &[&str]) -> Result<Vec<String>> {
+        let image: Vec<String> = image.iter().map(|&entry| entry.to_owned()).collect();
+        Environment::of_image(&image).map(Environment::into_entries)
+    }
+
+    #[test]
+    fn an_entry_of_the_image_takes_the_place_of_the_one_it_replaces() {
+        assert_eq!(entries(&[]).unwrap(), [PATH, "TERM=xterm"]);
+        assert_eq!(
+            entries(&["A=1", "PATH=/bin", "B=", "A=2=3", "PATHS=x"]).unwrap(),
+            ["PATH=/bin", "TERM=xterm", "A=2=3", "B=", "PATHS=x"]
+        );
+    }
+
+    #[test]
+    fn an_entry_without_equals_sign_or_name_is_refused() {
+        for bad in ["A", "", "=", "=x"] {
+            assert_eq!(
+                entries(&["X=1", bad]).unwrap_err().kind(),
+                ErrorKind::InvalidData,
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_variable_that_is_set_even_to_nothing_is_not_missing() {
+        let mut environment = Environment::of_image(&["HOME=".to_owned()]).unwrap();
+        environment.set_if_missing("HOME", "/root");
+        environment.set_if_missing("SHELL", " a b ");
+        assert_eq!(
+            environment.into_entries(),
+            [PATH, "TERM=xterm", "HOME=", "SHELL= a b "]
+        );
+    }
+}
