@@ -1,15 +1,61 @@
 //! Unpacks, edits and repacks OCI images: the library behind `bundle`, a drop-in for umoci.
+//!
+//! # What for
+//!
+//! * [`ops`] has one function for each verb of the command: [`ops::unpack`] turns an image into a bundle that `runc` runs.
+//! * [`layout::Layout`] is an OCI image layout: blobs, documents, tags, [`gc`](layout::Layout::gc) and
+//!   [`validate`](layout::Layout::validate).
+//! * [`layer::unpack_layer`] applies one tar stream to a directory, safely.
+//! * [`cas`] is the content-addressed store below, a crate of its own that knows nothing of images.
+//!
+//! What umoci's `oci/layer` package offers is here under these names:
+//!
+//! | umoci | here |
+//! |---|---|
+//! | `RootfsName` | [`layer::ROOTFS_NAME`] |
+//! | `CleanPath` | [`layer::clean_path`] |
+//! | `MapOptions` | [`fs::MapOptions`] |
+//! | `UnpackLayer` | [`layer::unpack_layer`] |
+//! | `UnpackManifest`, with `StartFrom` and `AfterLayerUnpack` | [`ops::unpack_manifest`] |
+//! | `UnpackRootfs` | [`ops::raw_unpack`] |
+//! | `UnpackRuntimeJSON` | [`bundle::runtime_config`] |
+//! | `ToRootless` | [`bundle::to_rootless`] |
+//!
+//! # The house
+//!
+//! Each room sees the rooms below it, and its siblings not at all; a test holds it to that.
+//!
+//! | level | rooms |
+//! |---|---|
+//! | command | `cli`, in the binary only: arguments, log lines, progress bars, exit codes |
+//! | verbs | [`ops`] |
+//! | bundle | [`bundle`]: `umoci.json` and `config.json` |
+//! | trees and layouts | [`layout`], [`layer`], [`mtree`] (which sees [`fs`], as [`layer`] does) |
+//! | ground | [`image`]: pure data; [`archive`]: tar and compression, bytes only; [`fs`]: the only door to the file system |
+//! | below all | [`error`], [`progress`], and the crate [`cas`] |
+//!
+//! # What always holds
+//!
+//! * `archive` opens no file, `fs` sees no tar, `cas` knows no OCI.
+//! * File-system calls are made in `fs` and `cas::dir` only, relative to open directories; `unsafe` is in one file.
+//! * `layer` knows no layouts and verifies nothing: verification wraps its reader, and compares the digest that it returns.
+//! * The library never prints, never ends the process, and does not read the environment.
+//! * A name appears in a layout when its content is verified and synced, in a bundle when it is verified and complete.
+//! * What comes from an image is bounded: sizes of documents and headers, depth of indexes and paths, memory.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod archive;
 pub mod bundle;
+#[cfg(doc)]
+pub mod design;
 pub mod error;
 pub mod fs;
 pub mod image;
 pub mod layer;
 pub mod layout;
 pub mod mtree;
+pub mod ops;
 pub mod progress;
 
 pub use error::{Error, ErrorKind, Result, ResultExt};

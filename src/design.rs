@@ -1,0 +1,58 @@
+//! Decisions, each with its reason. Compiled for documentation only.
+//!
+//! # Unpacking
+//!
+//! **Three stages, three threads.** Reading, verifying and inflating a layer is one serial chain of about 1.4 s for a
+//! gigabyte; hashing takes about 1 s, making the files about 1.2 s. Each has a thread, so that two cores are busy from
+//! beginning to end and the chain that cannot be split is the only one that is waited for. Buffers of 256 KiB go round;
+//! there are sixteen of them, whatever the layer's size. There is no pause between layers: the next one is inflated
+//! while the last one is still being written.
+//!
+//! **The stream's digest is computed inside [`layer`](crate::layer), not by a reader around it.** A layer's stream and the
+//! files in it are hashed over the same bytes. Block by block, the two computations run in the processor at the same
+//! time, which one after the other they do not. `layer` still verifies nothing: it returns the digest, and
+//! [`ops`](crate::ops) compares it with the diff ID.
+//!
+//! **The error of verification wins.** A corrupt blob makes the decompressor or the archive reader fail long before its
+//! digest is known. When a later stage fails, the rest of the blob is read and checked, and a mismatch is reported in
+//! place of what came of it.
+//!
+//! **Make first, ask later.** A new name is created with `O_EXCL` and only looked at when the kernel says that it exists.
+//! Mode bits are right from birth because the stage that makes files has a umask of its own (`unshare(CLONE_FS)`), which
+//! saves a system call a file.
+//!
+//! **Directory metadata is written once a layer, at its end, deepest first.** Until then directories are 0700, so that
+//! nobody else looks at files whose owner is not set yet, and an archive's order does not matter. What waits is keyed by
+//! inode: one directory may be reached by several spellings.
+//!
+//! **Paths are resolved by the kernel, and by hand only around symbolic links.** `openat2(RESOLVE_BENEATH |
+//! RESOLVE_NO_SYMLINKS)` answers nearly always. The walk by hand opens one component at a time, so that it cannot be
+//! misled by somebody who exchanges them, and it knows where it is without asking `/proc`.
+//!
+//! **The record of a tree comes out of making it** ([`fs::tree`](crate::fs::tree)). Only directories are looked at again,
+//! while their metadata is applied, for their size and link count; and what the kernel may have changed: ACLs,
+//! capabilities, times beyond 32 bits.
+//!
+//! **Hard links may come before their targets** (umoci refuses them): they wait for the end of the layer.
+//!
+//! **A hard link to its own name under another spelling is left alone**, as long as the name exists.
+//!
+//! **Implied directories** are 0755, owned by the mapped 0:0, with times of 1970, wherever and whenever they are made.
+//!
+//! **A bundle is not synced by default.** It is a copy of an image that is still there; syncing a gigabyte takes longer
+//! than making it, and neither umoci nor tar do. `--sync` writes everything to disk before the names appear. Layouts, in
+//! which an image may exist only once, are always synced.
+//!
+//! **Staging is a sibling of a new bundle, and inside an existing one.** The first becomes visible by one rename. The
+//! second cannot, so its entries are moved with a journal, `config.json` last; what a killed process had moved is taken
+//! back by the next one.
+//!
+//! **Sparse files are hashed with their holes**, as their readers see them, up to 16 GiB; beyond that they are refused,
+//! because the record cannot do without the digest. `raw unpack` onto an existing directory keeps no record and takes any.
+//!
+//! # Documents
+//!
+//! **The JSON is the truth, the types are a view.** What is rewritten is the `serde_json` value with its unknown members in
+//! their order.
+//!
+//! **`ociVersion` is the lowest that covers what is used**, because crun 1.8 refuses umoci's 1.3.0.

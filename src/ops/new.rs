@@ -1,0 +1,38 @@
+//! `new`: makes an image without layers.
+
+use jiff::Timestamp;
+
+use crate::image::Reference;
+use crate::layout::Layout;
+use crate::{Error, ErrorKind, Result};
+
+/// Stores an image without layers and points the reference's tag at it, replacing a tag of that name.
+///
+/// The image's time of creation is `source_date_epoch`, in seconds since 1970, or else now. The layout must exist.
+///
+/// # Errors
+///
+/// [`InvalidInput`](ErrorKind::InvalidInput) for a time before the year -9999 or after 9999; otherwise those of opening
+/// and changing the layout. The index is as it was after any error.
+pub fn new(image: &Reference, source_date_epoch: Option<i64>) -> Result<()> {
+    let created = match source_date_epoch {
+        Some(seconds) => Timestamp::from_second(seconds).map_err(|error| {
+            let message = format!("SOURCE_DATE_EPOCH {seconds} is not a time that can be written");
+            Error::new(ErrorKind::InvalidInput, message).with_source(error)
+        })?,
+        None => Timestamp::now(),
+    };
+    Layout::open(&image.layout)?.new_image(&image.tag, &created.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_in_utc_without_trailing_zeros() {
+        let text = |seconds, nanoseconds| Timestamp::new(seconds, nanoseconds).unwrap().to_string();
+        assert_eq!(text(1_234_567_890, 0), "2009-02-13T23:31:30Z");
+        assert_eq!(text(0, 120_000_000), "1970-01-01T00:00:00.12Z");
+    }
+}
