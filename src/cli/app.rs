@@ -1,0 +1,125 @@
+//! The tree of commands, and the line that runs each of them.
+
+use clap::{Args, Parser, Subcommand};
+use oci_bundle::{Error, ErrorKind, Result};
+
+use super::exit::Exit;
+use super::log::Threshold;
+use super::ui::Ui;
+use super::{gc, init, list, new, raw, remove, stat, tag, unpack, validate};
+
+/// modifies Open Container images
+#[derive(Debug, Parser)]
+#[command(
+    name = "bundle",
+    disable_help_flag = true,
+    disable_version_flag = true,
+    disable_help_subcommand = true
+)]
+pub struct App {
+    #[command(flatten)]
+    pub globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The flags before the command.
+#[derive(Debug, Args)]
+pub struct Globals {
+    /// alias for --log=info
+    #[arg(long)]
+    verbose: bool,
+
+    /// set the log level (debug, info, [warn], error, fatal)
+    // No clap default: only a level that was given contradicts `--verbose`.
+    #[arg(long)]
+    log: Option<String>,
+
+    /// show no progress, and of the log only errors (also accepted after the command)
+    #[arg(long, global = true)]
+    quiet: bool,
+
+    /// accepted for the sake of scripts; no profile is written
+    #[arg(long, hide = true)]
+    pub cpu_profile: Option<std::ffi::OsString>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(subcommand)]
+    Raw(raw::Command),
+    Unpack(unpack::Args),
+    New(new::Args),
+    Tag(tag::Args),
+    #[command(visible_alias = "rm")]
+    Remove(remove::Args),
+    Stat(stat::Args),
+    Gc(gc::Args),
+    Init(init::Args),
+    #[command(visible_alias = "ls")]
+    List(list::Args),
+    Validate(validate::Args),
+}
+
+/// The help groups that umoci has. Commands that are in none of them come first.
+pub const CATEGORIES: &[(&str, &[&str])] = &[
+    (
+        "image",
+        &[
+            "config",
+            "unpack",
+            "repack",
+            "new",
+            "tag",
+            "remove",
+            "stat",
+            "insert",
+            "add-layer",
+            "runtime-config",
+        ],
+    ),
+    ("layout", &["gc", "init", "list", "validate"]),
+];
+
+impl App {
+    /// Runs the command that the arguments name.
+    pub fn run(&self, ui: &Ui) -> Result<Exit> {
+        match &self.command {
+            Command::Raw(command) => command.run(ui),
+            Command::Unpack(args) => unpack::run(args, ui),
+            Command::New(args) => new::run(args, ui),
+            Command::Tag(args) => tag::run(args, ui),
+            Command::Remove(args) => remove::run(args, ui),
+            Command::Stat(args) => stat::run(args, ui),
+            Command::Gc(args) => gc::run(args, ui),
+            Command::Init(args) => init::run(args, ui),
+            Command::List(args) => list::run(args, ui),
+            Command::Validate(args) => validate::run(args, ui),
+        }
+    }
+}
+
+impl Globals {
+    /// Whether bars and everything below errors stay away.
+    pub fn quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// The least important level that is logged.
+    pub fn threshold(&self) -> Result<Threshold> {
+        let level = match (&self.log, self.verbose) {
+            (Some(_), true) => {
+                let message = "--log and --verbose are mutually exclusive";
+                return Err(Error::new(ErrorKind::InvalidInput, message));
+            }
+            (Some(level), false) => level.parse()?,
+            (None, true) => Threshold::Info,
+            (None, false) => Threshold::Warn,
+        };
+        Ok(if self.quiet {
+            level.max(Threshold::Error)
+        } else {
+            level
+        })
+    }
+}

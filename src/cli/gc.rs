@@ -1,0 +1,55 @@
+//! `gc`
+
+use oci_bundle::layout::GcReport;
+use oci_bundle::{Result, ops};
+use serde_json::json;
+
+use super::args::LayoutArgs;
+use super::exit::Exit;
+use super::ui::Ui;
+
+/// garbage-collects an OCI image's blobs
+///
+/// Removes all blobs that no tag or other entry of the index leads to, and what killed processes left behind.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    layout: LayoutArgs,
+
+    /// remove nothing, but list what would be removed: digest and size in bytes of each blob
+    #[arg(long)]
+    dry_run: bool,
+
+    /// print what was or would be removed as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
+    let report = ops::gc(&args.layout.layout, args.dry_run)?;
+    if args.json {
+        ui.print(json(&report))?;
+    } else if args.dry_run {
+        ui.print(text(&report))?;
+    }
+    Ok(Exit::Success)
+}
+
+fn text(report: &GcReport) -> String {
+    let blobs = report
+        .blobs
+        .iter()
+        .map(|(digest, size)| format!("{digest} {size}\n"));
+    // Left-overs have names, but no size worth telling.
+    let scratch = report.scratch.iter().map(|name| format!("{name} -\n"));
+    blobs.chain(scratch).collect()
+}
+
+fn json(report: &GcReport) -> String {
+    let blobs: Vec<_> = report
+        .blobs
+        .iter()
+        .map(|(digest, size)| json!({"digest": digest.to_string(), "size": size}))
+        .collect();
+    format!("{}\n", json!({"blobs": blobs, "scratch": report.scratch}))
+}

@@ -1,0 +1,44 @@
+//! The command line: from words to one call of an operation, and from its result to output and an exit code.
+//!
+//! ```text
+//! argv -> syntax (Go's flag rules -> canonical words) -> clap (typed arguments) -> <command>.rs::run -> ops
+//! ```
+//!
+//! Rules of this room:
+//! - One file per command: an arguments struct, whose doc comment is the help, and one function `run`. The work is in
+//!   [`oci_bundle::ops`], which prints nothing and returns data.
+//! - stdout is data, stderr is talk. Both go through [`ui::Ui`]; nothing here calls `println!` or exits.
+//! - The environment is read here only, and only `SOURCE_DATE_EPOCH`, `NO_COLOR` and `TERM`.
+//! - The program answers under the name that it was called by, so a symlink named `umoci` is a drop-in for umoci.
+
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "the documentation of arguments is the help text, in which [brackets] mean what they mean there"
+)]
+
+mod app;
+mod args;
+mod exit;
+mod gc;
+mod help;
+mod init;
+mod json;
+mod list;
+mod log;
+mod new;
+mod progress;
+mod quote;
+mod raw;
+mod remove;
+mod size;
+mod start;
+mod stat;
+mod stat_text;
+mod syntax;
+mod tag;
+mod time;
+mod ui;
+mod unpack;
+mod validate;
+
+pub use start::main;

@@ -1,0 +1,34 @@
+//! `raw`: commands below the level of bundles.
+
+mod mtree_validate;
+mod runtime_config;
+mod unpack;
+
+use oci_bundle::Result;
+
+use super::exit::Exit;
+use super::ui::Ui;
+
+/// advanced internal image tooling
+///
+/// These commands do single steps of what unpack and repack do. They are for those who know the OCI specifications;
+/// for everyday use the commands at the top level are enough.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    #[command(visible_alias = "config")]
+    RuntimeConfig(runtime_config::Args),
+    Unpack(unpack::Args),
+    #[command(hide = true)]
+    MtreeValidate(mtree_validate::Args),
+}
+
+impl Command {
+    /// Runs the command that the arguments name.
+    pub fn run(&self, ui: &Ui) -> Result<Exit> {
+        match self {
+            Self::RuntimeConfig(args) => runtime_config::run(args, ui),
+            Self::Unpack(args) => unpack::run(args, ui),
+            Self::MtreeValidate(args) => mtree_validate::run(args, ui),
+        }
+    }
+}

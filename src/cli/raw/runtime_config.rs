@@ -1,0 +1,44 @@
+//! `raw runtime-config`, `raw config`
+
+use std::path::PathBuf;
+
+use oci_bundle::ops::RuntimeConfigOptions;
+use oci_bundle::{Result, ops};
+
+use super::super::args::{ImageArgs, MapArgs, PlatformArgs, path_parser};
+use super::super::exit::Exit;
+use super::super::ui::Ui;
+
+/// generates an OCI runtime configuration for an image
+///
+/// The file is written, or replaced, when the configuration is complete. Without --rootfs the users and groups of the
+/// image are not known.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    image: ImageArgs,
+
+    #[command(flatten)]
+    map: MapArgs,
+
+    #[command(flatten)]
+    platform: PlatformArgs,
+
+    /// root file system of the image, to look up users and groups in
+    #[arg(long, value_parser = path_parser())]
+    rootfs: Option<PathBuf>,
+
+    /// file to write
+    #[arg(required = true, value_name = "config.json", value_parser = path_parser())]
+    config: PathBuf,
+}
+
+pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
+    let options = RuntimeConfigOptions {
+        map_options: args.map.options(),
+        platform: args.platform.platform.clone(),
+        rootfs: args.rootfs.clone(),
+    };
+    ops::runtime_config(&args.image.image, &args.config, &options, &ui.progress())?;
+    Ok(Exit::Success)
+}

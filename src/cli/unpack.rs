@@ -1,0 +1,33 @@
+//! `unpack`
+
+use std::path::PathBuf;
+
+use oci_bundle::{Result, ops};
+
+use super::args::{ImageArgs, UnpackArgs, path_parser};
+use super::exit::Exit;
+use super::ui::Ui;
+
+/// unpacks a reference into an OCI runtime bundle
+///
+/// The bundle is a directory with the image's root file system in 'rootfs', a 'config.json' for a container runtime, and
+/// the records by which repack finds out what has changed. A failed or killed unpack leaves nothing that looks like a
+/// bundle.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    image: ImageArgs,
+
+    #[command(flatten)]
+    unpack: UnpackArgs,
+
+    /// directory of the new bundle
+    #[arg(required = true, value_name = "bundle", value_parser = path_parser())]
+    bundle: PathBuf,
+}
+
+pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
+    let options = args.unpack.options();
+    ops::unpack(&args.image.image, &args.bundle, &options, &ui.progress())?;
+    Ok(Exit::Success)
+}

@@ -1,0 +1,83 @@
+//! `validate`
+
+use std::path::PathBuf;
+
+use clap::ArgGroup;
+use oci_bundle::image::Reference;
+use oci_bundle::layout::Finding;
+use oci_bundle::{Error, ErrorKind, Result, ops};
+use serde_json::json;
+
+use super::args::{layout_parser, reference_parser};
+use super::exit::Exit;
+use super::log::printable;
+use super::ui::Ui;
+
+/// checks an OCI layout, or one image in it, against the specification
+///
+/// Reads everything that the layout's index, or the one tag, leads to: documents, digests, sizes, and the diff IDs of the
+/// layers. Prints one line per finding and fails if there are any.
+#[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("subject"))]
+pub struct Args {
+    /// path of the OCI layout, to check all of it
+    #[arg(long, group = "subject", value_name = "path", value_parser = layout_parser())]
+    layout: Option<PathBuf>,
+
+    /// image in an OCI layout, of the form 'path[:tag]', to check only that
+    #[arg(long, group = "subject", value_name = "path[:tag]", value_parser = reference_parser())]
+    image: Option<Reference>,
+
+    /// print the findings as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
+    let progress = ui.progress();
+    let findings = match (&args.image, &args.layout) {
+        (Some(image), _) => ops::validate(&image.layout, Some(&image.tag), &progress)?,
+        (None, Some(layout)) => ops::validate(layout, None, &progress)?,
+        (None, None) => {
+            let message = "missing mandatory argument: --layout or --image";
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+    };
+    drop(progress);
+    ui.print(if args.json {
+        json(&findings)
+    } else {
+        findings.iter().map(line).collect()
+    })?;
+    match findings.len() {
+        0 => Ok(Exit::Success),
+        count => Err(Error::new(
+            ErrorKind::InvalidData,
+            format!("validation failed: {count} findings"),
+        )),
+    }
+}
+
+fn line(finding: &Finding) -> String {
+    let Finding {
+        place,
+        code,
+        message,
+    } = finding;
+    // One line each, whatever an image has in its strings.
+    printable(&format!("{place}: {code}: {message}")) + "\n"
+}
+
+fn json(findings: &[Finding]) -> String {
+    let findings: Vec<_> = findings
+        .iter()
+        .map(|finding| {
+            json!({
+                "place": finding.place,
+                "code": finding.code,
+                "message": finding.message,
+            })
+        })
+        .collect();
+    format!("{}\n", json!({"findings": findings}))
+}
