@@ -1,0 +1,5 @@
+//! All integration tests in one binary: one link, one place to look.
+
+mod architecture;
+mod cli;
+mod support;

@@ -1,0 +1,7 @@
+//! What the tests share: a scratch directory in which the built binary runs without anything of the caller's environment.
+
+mod image;
+mod scratch;
+
+pub use image::{Image, descriptor, put};
+pub use scratch::{Outcome, Scratch};
