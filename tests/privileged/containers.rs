@@ -1,0 +1,188 @@
+//! Our bundles run: under runc and crun as root, under runc as an ordinary user.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::image::Image;
+use crate::machine::{Bounded, Scratch, said};
+
+/// What it takes to run a container here: `unshare --mount sh -ec THIS sh STATE ID`.
+///
+/// A mount namespace of its own, so that nothing stays mounted whatever happens. crun 1.8 refuses a
+/// machine with both cgroup hierarchies ("hybrid"), so there it is shown version 2 only, and its limits
+/// need a capability that root in a container may lack; cgroups are not what these tests are about.
+fn launcher(runtime: &str) -> &'static str {
+    match runtime {
+        "crun" => {
+            "if test -d /sys/fs/cgroup/unified; then
+                umount -R /sys/fs/cgroup
+                mount -t cgroup2 cgroup2 /sys/fs/cgroup
+            fi
+            exec crun --cgroup-manager=disabled --root \"$1\" run \"$2\""
+        }
+        _ => "exec runc --root \"$1\" run \"$2\"",
+    }
+}
+
+/// Rewrites the bundle's `config.json` so that the container runs `arguments` without a terminal.
+fn set_arguments(bundle: &Path, arguments: &[&str]) {
+    let path = bundle.join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    config["process"]["terminal"] = json!(false);
+    config["process"]["args"] = json!(arguments);
+    fs::write(&path, config.to_string()).unwrap();
+}
+
+/// Deletes a container whatever became of it, also when the test fails.
+struct Container<'a> {
+    runtime: &'static str,
+    id: &'a str,
+    state: String,
+}
+
+impl Drop for Container<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new(self.runtime)
+            .args(["--root", &self.state, "delete", "--force", self.id])
+            .output();
+    }
+}
+
+/// Runs the bundle as root and returns what the container wrote to stdout.
+#[track_caller]
+fn run(scratch: &Scratch, runtime: &'static str, bundle: &Path, id: &str) -> String {
+    let container = Container {
+        runtime,
+        id,
+        state: scratch.path("state").display().to_string(),
+    };
+    Bounded::new("unshare", 60)
+        .args(&["--mount", "sh", "-ec", launcher(runtime)])
+        .args(&["sh", &container.state, id])
+        .current_dir(bundle)
+        .succeed()
+}
+
+#[track_caller]
+fn sample_image_says_hello_under(runtime: &'static str) {
+    let scratch = Scratch::new(&[runtime]);
+    scratch.sample_image("layout");
+    let bundle = scratch.unpack("layout", "b");
+    set_arguments(
+        &bundle,
+        &[
+            "/bin/sh",
+            "-c",
+            "cat /etc/motd; ls -nd /home/guest; ls /etc; echo $HOME",
+        ],
+    );
+    let id = format!("bundle-test-sample-{}", std::process::id());
+    let said = run(&scratch, runtime, &bundle, &id);
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[0], "Hello from the sample image.", "{said}");
+    assert!(lines[1].contains("1000     1000"), "{said}");
+    // The second layer deletes etc/draft; the runtime may add files.
+    assert!(
+        lines.contains(&"passwd") && !lines.contains(&"draft"),
+        "{said}"
+    );
+    assert_eq!(lines.last(), Some(&"/root"), "{said}");
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn sample_image_runs_under_runc() {
+    sample_image_says_hello_under("runc");
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn sample_image_runs_under_crun() {
+    sample_image_says_hello_under("crun");
+}
+
+/// The mirror and the code name of Debian that this machine's apt uses.
+fn debian_mirror() -> (String, String) {
+    let targets = Bounded::new("apt-get", 60)
+        .args(&["indextargets", "--format"])
+        .arg("$(ORIGIN) $(COMPONENT) $(REPO_URI) $(CODENAME)")
+        .arg("Created-By: Packages")
+        .succeed();
+    targets
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>())
+        .find(|words| matches!(words[..], ["Debian", "main", _, name] if !name.contains('-')))
+        .map(|words| (words[2].to_owned(), words[3].to_owned()))
+        .expect("apt knows a Debian mirror")
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn debian_made_by_debootstrap_runs_under_runc_and_crun() {
+    let scratch = Scratch::new(&["debootstrap", "runc", "crun"]);
+    let (mirror, codename) = debian_mirror();
+    let debian = scratch.path("debian");
+    Bounded::new("debootstrap", 600)
+        .args(&["--variant=minbase", &codename])
+        .arg(&debian)
+        .arg(&mirror)
+        .succeed();
+    let tar = scratch.path("debian.tar");
+    Bounded::new("tar", 120)
+        .args(&["--numeric-owner", "--xattrs", "--one-file-system", "-C"])
+        .arg(&debian)
+        .arg("-cf")
+        .arg(&tar)
+        .arg(".")
+        .succeed();
+    let image = Image::new().tar_layer(fs::read(&tar).unwrap());
+    image.write(&scratch.path("layout"));
+    let bundle = scratch.unpack("layout", "b");
+    // dpkg says nothing about an intact installation.
+    let script = "dpkg --audit && dpkg --verify base-files && perl -e 'print 6 * 7' && id -un";
+    set_arguments(&bundle, &["/bin/sh", "-c", script]);
+    for runtime in ["runc", "crun"] {
+        let id = format!("bundle-test-debian-{}", std::process::id());
+        assert_eq!(
+            run(&scratch, runtime, &bundle, &id),
+            "42root\n",
+            "{runtime}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn sample_image_runs_rootless_under_runc_as_an_ordinary_user() {
+    let scratch = Scratch::new(&["runc", "setpriv"]);
+    scratch.sample_image("layout");
+    let home = scratch.home_of_nobody();
+    let image = format!("{}:latest", scratch.path("layout").display());
+    let bundle = home.join("b");
+    scratch
+        .tool(&["unpack", "--rootless", "--image", &image])
+        .arg(&bundle)
+        .run_by_nobody(&home)
+        .succeed();
+    set_arguments(&bundle, &["/bin/sh", "-c", "cat /etc/motd; id -u"]);
+    let id = format!("bundle-test-rootless-{}", std::process::id());
+    let container = Container {
+        runtime: "runc",
+        id: &id,
+        state: home.join("state").display().to_string(),
+    };
+    let output = Bounded::new("runc", 60)
+        .args(&["--root", &container.state, "run", &id])
+        .current_dir(&bundle)
+        .run_by_nobody(&home)
+        .output();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "Hello from the sample image.\n0\n",
+        "{}",
+        said(&output)
+    );
+}

@@ -1,0 +1,260 @@
+//! What a test asks of the machine: root, peers, commands that end, a temporary directory, mounts that
+//! go away.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// Why these tests are ignored by default; the attribute itself takes literals only.
+const HOW: &str = "run with -- --include-ignored";
+
+/// Debian's `nobody`: an ordinary user that exists everywhere and owns nothing.
+pub const NOBODY: u32 = 65534;
+
+/// A temporary directory, open to other users, with the tested binary in it.
+///
+/// On drop it is removed, and the test fails when something is still mounted below it.
+pub struct Scratch {
+    directory: TempDir,
+}
+
+impl Scratch {
+    /// Makes the directory, after making sure that the test can run at all.
+    ///
+    /// Fails the test when it isn't run by root, or when one of `peers` isn't installed.
+    #[track_caller]
+    pub fn new(peers: &[&str]) -> Self {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "this test was asked for ({HOW}) and needs root"
+        );
+        for peer in peers {
+            assert!(
+                installed(peer),
+                "this test was asked for ({HOW}) and needs the program {peer}: .ci/run installs it"
+            );
+        }
+        let directory = tempfile::Builder::new()
+            .prefix("bundle-test-")
+            .tempdir()
+            .unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let scratch = Self { directory };
+        // An ordinary user may be unable to reach the build directory.
+        fs::create_dir(scratch.path("bin")).unwrap();
+        fs::copy(tested_binary(), scratch.binary()).unwrap();
+        scratch
+    }
+
+    /// Path of `name` in the directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The tested binary.
+    pub fn binary(&self) -> PathBuf {
+        self.path("bin/bundle")
+    }
+
+    /// A command that runs the tested binary, ended after a minute.
+    pub fn tool(&self, arguments: &[&str]) -> Bounded {
+        Bounded::new(self.binary(), 60).args(arguments)
+    }
+
+    /// Unpacks `layout:latest` into `bundle` with the tested binary; both are names in the directory.
+    #[track_caller]
+    pub fn unpack(&self, layout: &str, bundle: &str) -> PathBuf {
+        let image = format!("{}:latest", self.path(layout).display());
+        let target = self.path(bundle);
+        self.tool(&["unpack", "--image", &image])
+            .arg(&target)
+            .succeed();
+        target
+    }
+
+    /// The same with Debian's umoci.
+    #[track_caller]
+    pub fn unpack_with_umoci(&self, layout: &str, bundle: &str) -> PathBuf {
+        let image = format!("{}:latest", self.path(layout).display());
+        let target = self.path(bundle);
+        Bounded::new("umoci", 60)
+            .args(&["unpack", "--image", &image])
+            .arg(&target)
+            .succeed();
+        target
+    }
+
+    /// Makes a directory that belongs to [`NOBODY`].
+    pub fn home_of_nobody(&self) -> PathBuf {
+        let home = self.path("home");
+        fs::create_dir(&home).unwrap();
+        fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::chown(&home, Some(NOBODY), Some(NOBODY)).unwrap();
+        home
+    }
+
+    /// Copies the sample image to `layout` here, readable by all.
+    pub fn sample_image(&self, layout: &str) {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sample-image");
+        Bounded::new("cp", 60)
+            .args(&["-r", "--no-preserve=mode,ownership"])
+            .arg(&source)
+            .arg(self.path(layout))
+            .succeed();
+        Bounded::new("chmod", 60)
+            .args(&["-R", "a+rX"])
+            .arg(self.path(layout))
+            .succeed();
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let mounted = mounts_below(self.directory.path());
+        for mount in mounted.iter().rev() {
+            let _ = Command::new("umount").arg("--lazy").arg(mount).status();
+        }
+        if !std::thread::panicking() {
+            assert!(mounted.is_empty(), "still mounted: {mounted:?}");
+        }
+    }
+}
+
+/// A tmpfs that is unmounted on drop.
+pub struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    /// Mounts a tmpfs at `path`, which is made, with mount options such as `size=8m`.
+    pub fn mount(path: PathBuf, options: &str) -> Self {
+        fs::create_dir(&path).unwrap();
+        Bounded::new("mount", 10)
+            .args(&["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(&path)
+            .succeed();
+        Self(path)
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+/// A command that is ended after a number of seconds, reads nothing, and whose output is kept.
+pub struct Bounded(Command);
+
+impl Bounded {
+    /// Starts to describe a command.
+    pub fn new(program: impl AsRef<OsStr>, seconds: u32) -> Self {
+        let mut command = Command::new("timeout");
+        command
+            .args(["--kill-after=5", &seconds.to_string()])
+            .arg(program)
+            .stdin(Stdio::null());
+        Self(command)
+    }
+
+    /// Appends arguments.
+    pub fn args(mut self, arguments: &[&str]) -> Self {
+        self.0.args(arguments);
+        self
+    }
+
+    /// Appends an argument.
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.0.arg(argument);
+        self
+    }
+
+    /// Sets the working directory.
+    pub fn current_dir(mut self, path: &Path) -> Self {
+        self.0.current_dir(path);
+        self
+    }
+
+    /// Makes it a command of [`NOBODY`], who has no groups, no capabilities, and `home`.
+    pub fn run_by_nobody(self, home: &Path) -> Self {
+        let mut command = Command::new("setpriv");
+        command
+            .arg(format!("--reuid={NOBODY}"))
+            .arg(format!("--regid={NOBODY}"))
+            .arg("--clear-groups")
+            .arg(self.0.get_program())
+            .args(self.0.get_args())
+            .env("HOME", home)
+            .env("XDG_RUNTIME_DIR", home)
+            .env("TMPDIR", home)
+            .current_dir(self.0.get_current_dir().unwrap_or(home))
+            .stdin(Stdio::null());
+        Self(command)
+    }
+
+    /// Runs it to its end.
+    pub fn output(mut self) -> Output {
+        self.0
+            .output()
+            .unwrap_or_else(|error| panic!("{:?}: {error}", self.0))
+    }
+
+    /// Runs it, fails the test unless it exits with 0, and returns what it wrote to stdout.
+    #[track_caller]
+    pub fn succeed(self) -> String {
+        let line = format!("{:?}", self.0);
+        let output = self.output();
+        assert!(
+            output.status.success(),
+            "{line}: {}\n{}",
+            output.status,
+            said(&output)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+/// Both streams of a command, for messages.
+pub fn said(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+/// Whether a program of that name is in the search path.
+pub fn installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
+/// The names in a directory, sorted.
+pub fn names_in(directory: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+fn tested_binary() -> PathBuf {
+    let other = std::env::var_os("BUNDLE_TEST_BINARY");
+    other.map_or_else(|| env!("CARGO_BIN_EXE_bundle").into(), PathBuf::from)
+}
+
+/// Mount points below `path`, outermost first.
+fn mounts_below(path: &Path) -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(1))
+        .map(PathBuf::from)
+        .filter(|mount| mount.starts_with(path))
+        .collect()
+}

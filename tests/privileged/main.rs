@@ -1,0 +1,20 @@
+//! Tests that need root: ownership, devices, mounts, containers, and peers from Debian's packages.
+//!
+//! They are listed as ignored; `cargo test -- --include-ignored` asks for them, and then they fail, not
+//! skip, when they are not run by root or when a peer is missing: a skipped test would pass for proof.
+//!
+//! - `machine`: what a test asks of the machine: root, peers, bounded commands, a temporary directory
+//! - `image`: images as recipes
+//! - `tree`: reading and comparing directory trees
+//! - `containers`, `interop`, `interrupted`, `rootless`, `race`: the tests
+//!
+//! `BUNDLE_TEST_BINARY` names another program with umoci's command line to be tested instead of ours.
+
+mod containers;
+mod image;
+mod interop;
+mod interrupted;
+mod machine;
+mod race;
+mod rootless;
+mod tree;
