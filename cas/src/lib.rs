@@ -18,8 +18,8 @@
 //! - *No lost update.* Who changes a named file holds [`DirStore::lock`] from reading to replacing.
 //! - *No lost blob.* [`DirStore::mark_and_sweep`] removes nothing that another writer has committed and not yet referred
 //!   to: writers hold [`DirStore::lease`], explicitly or by having committed.
-//! - *Nothing is believed.* Digests are validated when they are made, links are not followed, and nothing is allocated
-//!   by a size that someone claims.
+//! - *Nothing is believed.* Digests are validated when they are made, nothing is written or removed through the links
+//!   of files, and nothing is allocated by a size that someone claims.
 //!
 //! ```
 //! use oci_cas::{Algorithm, DirStore, Store, StoreExt};

@@ -49,7 +49,7 @@ pub trait Store: Send + Sync {
     /// # Errors
     ///
     /// [`NotFound`](crate::ErrorKind::NotFound) if there is none, [`Invalid`](crate::ErrorKind::Invalid) if something
-    /// else has its name (a FIFO, a directory, a symbolic link), or those of input and output.
+    /// else has its name (a FIFO, a directory), or those of input and output.
     fn open(&self, digest: &Digest) -> Result<Blob>;
 
     /// Returns the size of a blob in bytes, or `None` if there is no such blob.
@@ -70,7 +70,9 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::ErrorKind::Invalid) if a directory has its name, or those of input and output.
+    /// [`Invalid`](crate::ErrorKind::Invalid) if a directory has its name,
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the blobs are shared with another store, or those of input and
+    /// output.
     fn remove(&self, digest: &Digest) -> Result<bool>;
 
     /// Lists all digests, sorted.

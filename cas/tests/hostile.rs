@@ -153,8 +153,6 @@ fn fifo(path: &Path) {
 #[test]
 fn what_is_not_a_regular_file_is_no_blob_and_does_not_make_us_wait() {
     let (directory, store) = fresh();
-    let secret = directory.path().join("secret");
-    fs::write(&secret, b"secret").unwrap();
     let digest = Digest::of(Algorithm::Sha256, b"secret");
     let path = blob_path(directory.path(), &digest);
     let invalid = |what: &str| {
@@ -179,10 +177,19 @@ fn what_is_not_a_regular_file_is_no_blob_and_does_not_make_us_wait() {
     invalid("fifo");
     assert!(store.remove(&digest).unwrap());
 
-    symlink(&secret, &path).unwrap();
-    invalid("symbolic link");
-    assert_eq!(sweep(&store, &[]).unwrap().blobs.len(), 1);
-    assert!(secret.exists(), "the link was removed, not its target");
+    let pipe = directory.path().join("pipe");
+    fifo(&pipe);
+    for target in [
+        &pipe,
+        &path,
+        directory.path(),
+        Path::new("/dev/zero"),
+        Path::new("/dev/tty"),
+    ] {
+        symlink(target, &path).unwrap();
+        invalid(&format!("symbolic link to {}", target.display()));
+        fs::remove_file(&path).unwrap();
+    }
 
     std::os::unix::net::UnixListener::bind(directory.path().join("socket")).unwrap();
     fs::rename(directory.path().join("socket"), &path).unwrap();
@@ -212,8 +219,102 @@ fn what_is_not_a_regular_file_is_no_blob_and_does_not_make_us_wait() {
 }
 
 #[test]
-fn a_link_or_a_file_in_place_of_a_directory_of_blobs_is_refused() {
-    let elsewhere = tempfile::tempdir().unwrap();
+fn a_blob_that_is_a_link_is_read_and_verified_and_the_link_is_what_goes() {
+    let (directory, store) = fresh();
+    let target = directory.path().join("target");
+    fs::write(&target, b"content").unwrap();
+    let digest = Digest::of(Algorithm::Sha256, b"content");
+    let path = blob_path(directory.path(), &digest);
+    symlink("../../target", &path).unwrap();
+    assert_eq!(store.stat(&digest).unwrap(), Some(7));
+    assert_eq!(store.read_verified(&digest, 7).unwrap(), b"content");
+    assert_eq!(store.list().unwrap(), std::slice::from_ref(&digest));
+
+    fs::write(&target, b"another").unwrap();
+    let error = store.read_verified(&digest, 7).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Mismatch);
+    store.put(Algorithm::Sha256, b"content").unwrap();
+    assert!(fs::symlink_metadata(&path).unwrap().is_file());
+    assert_eq!(fs::read(&target).unwrap(), b"another");
+    drop(store);
+
+    let store = open(directory.path());
+    fs::remove_file(&path).unwrap();
+    symlink("../../target", &path).unwrap();
+    assert_eq!(sweep(&store, &[&digest]).unwrap(), Swept::default());
+    assert_eq!(sweep(&store, &[]).unwrap().blobs.len(), 1);
+    assert!(target.exists(), "the link was removed, not its target");
+
+    symlink("nowhere", &path).unwrap();
+    assert_eq!(store.stat(&digest).unwrap(), None);
+    assert_eq!(store.open(&digest).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn linked_directories_of_blobs_are_read_and_written_but_never_swept() {
+    for place in ["blobs", "blobs/sha256"] {
+        let shared = tempfile::tempdir().unwrap();
+        let (directory, store) = fresh();
+        let dead = store.put(Algorithm::Sha256, b"dead").unwrap();
+        drop(store);
+        let moved = shared.path().join("moved");
+        fs::rename(directory.path().join(place), &moved).unwrap();
+        symlink(&moved, directory.path().join(place)).unwrap();
+
+        let store = open(directory.path());
+        assert_eq!(store.read_verified(&dead, 4).unwrap(), b"dead");
+        let added = store.put(Algorithm::Sha256, b"added").unwrap();
+        assert_eq!(store.list().unwrap().len(), 2);
+        drop(store.lock().unwrap());
+        store.replace_file("names", b"x").unwrap();
+        let stale = directory.path().join(".umoci-stale");
+        fs::create_dir(&stale).unwrap();
+        for refused in [
+            sweep(&store, &[]).map(drop),
+            dry_sweep(&store, &[]).map(drop),
+            store.sweep(&BTreeSet::new(), false).map(drop),
+            store.remove(&dead).map(drop),
+        ] {
+            let error = refused.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            let says = format!("{place} is a symbolic link");
+            assert!(error.message().contains(&says), "{error:?}");
+        }
+        assert_eq!(store.stat(&dead).unwrap(), Some(4));
+        assert_eq!(store.stat(&added).unwrap(), Some(5));
+        assert!(stale.exists());
+    }
+}
+
+#[test]
+fn a_file_is_read_through_a_link_and_what_is_no_file_does_not_make_us_wait() {
+    let (directory, store) = fresh();
+    let place = directory.path().join("names");
+    let kind = || store.open_file("names").unwrap_err().kind();
+    assert_eq!(kind(), ErrorKind::NotFound);
+    fs::write(directory.path().join("target"), b"x").unwrap();
+    symlink("target", &place).unwrap();
+    let mut text = String::new();
+    let mut file = store.open_file("names").unwrap();
+    file.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "x");
+    for target in ["names", "blobs", "/dev/zero"] {
+        fs::remove_file(&place).unwrap();
+        symlink(target, &place).unwrap();
+        assert_eq!(kind(), ErrorKind::Invalid, "{target}");
+    }
+    fs::remove_file(&place).unwrap();
+    fifo(&place);
+    assert_eq!(kind(), ErrorKind::Invalid);
+    for name in ["blobs", "../names", ".umoci-1"] {
+        let error = store.open_file(name).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{name}");
+    }
+}
+
+#[test]
+fn what_is_no_directory_of_blobs_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let handle = || File::open(directory.path()).unwrap().into();
     assert_eq!(
@@ -222,16 +323,12 @@ fn a_link_or_a_file_in_place_of_a_directory_of_blobs_is_refused() {
     );
 
     let blobs = directory.path().join("blobs");
-    symlink(elsewhere.path(), &blobs).unwrap();
-    assert_eq!(
-        DirStore::open(handle()).unwrap_err().kind(),
-        ErrorKind::Invalid
-    );
-    assert_eq!(
-        DirStore::create(handle()).unwrap_err().kind(),
-        ErrorKind::Invalid
-    );
-    fs::remove_file(&blobs).unwrap();
+    for target in [Path::new("nowhere"), Path::new("blobs"), file.path()] {
+        symlink(target, &blobs).unwrap();
+        DirStore::open(handle()).unwrap_err();
+        DirStore::create(handle()).unwrap_err();
+        fs::remove_file(&blobs).unwrap();
+    }
     fs::write(&blobs, b"").unwrap();
     assert_eq!(
         DirStore::open(handle()).unwrap_err().kind(),
@@ -242,13 +339,13 @@ fn a_link_or_a_file_in_place_of_a_directory_of_blobs_is_refused() {
     fs::create_dir(&blobs).unwrap();
     let store = DirStore::open(handle()).unwrap();
     assert_eq!(store.list().unwrap(), []);
-    symlink(elsewhere.path(), blobs.join("sha256")).unwrap();
+    symlink(file.path(), blobs.join("sha256")).unwrap();
     assert_eq!(
         store.put(Algorithm::Sha256, b"x").unwrap_err().kind(),
         ErrorKind::Invalid
     );
     assert_eq!(store.list().unwrap_err().kind(), ErrorKind::Invalid);
-    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    assert_eq!(fs::read(file.path()).unwrap(), b"");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! decompressor stumble long before the reader below has seen the last byte and can say that the digest is wrong. So on
 //! any failure the rest of the blob is read first, and an error of the reader wins: it passes through unchanged.
 
+use super::header::{BLOCK, Header};
 use crate::{Error, ErrorKind, Result, ResultExt};
 use flate2::bufread::GzDecoder;
 use std::fmt;
@@ -18,6 +19,9 @@ const WINDOW_LOG_MAX: u32 = 27;
 
 /// Bytes of compressed data read at a time: one zstd block and its header fit.
 const BUFFER_SIZE: usize = 128 * 1024 + 3;
+
+/// Bytes by which compressions are told from each other.
+const MAGIC_SIZE: usize = 4;
 
 /// How a layer is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,7 +35,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// Guesses from the first bytes, of which four are enough.
+    /// Guesses from the first bytes, of which [`MAGIC_SIZE`] are enough.
     fn of(content: &[u8]) -> Self {
         match *content {
             [0x1f, 0x8b, ..] => Self::Gzip,
@@ -55,8 +59,9 @@ impl fmt::Display for Compression {
 /// Decompresses what a reader delivers.
 ///
 /// Many gzip members or zstd frames are one stream, as their specifications say. After the last gzip member, padding
-/// (anything that does not begin like a member) is read and ignored, as gzip does; zstd has skippable frames for that
-/// purpose, so there it is an error. An empty input is an empty output whatever the compression.
+/// (anything that does not begin like a member) is read and ignored, as gzip does; after the last zstd frame, only zeros
+/// are, because zstd has skippable frames for what means anything. An empty input is an empty output whatever the
+/// compression.
 ///
 /// The end is reported only when the reader below has reported its own, so a reader that verifies has done so then.
 ///
@@ -70,6 +75,8 @@ impl fmt::Display for Compression {
 /// An error of the reader below comes through unchanged, and wins. After a failure every further read fails.
 pub struct Decoder<'a> {
     codec: Codec<'a>,
+    /// After the padding behind a zstd frame, which the decoder does not know for an end.
+    ended: bool,
     failed: bool,
 }
 
@@ -87,21 +94,24 @@ impl<'a> Decoder<'a> {
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::InvalidData`]: the content is something else than `expected`; the message says both.
+    /// - [`ErrorKind::InvalidData`]: the content is something else than `expected`; the message says both. A plain
+    ///   archive may begin with the name of a file, and that like anything: its first header's checksum decides.
     /// - The reader's error, wrapped.
     pub fn new(reader: impl Read + Send + 'a, expected: Compression) -> Result<Self> {
-        let source =
-            Source::new(Box::new(reader)).context(|| "read the first bytes of the layer")?;
+        let mut source = Source::new(Box::new(reader));
+        let first_bytes = || "read the first bytes of the layer";
+        let mut found = Compression::of(source.peek(MAGIC_SIZE).context(first_bytes)?);
+        if expected == Compression::None
+            && found != expected
+            && begins_archive(source.peek(BLOCK).context(first_bytes)?)
+        {
+            found = Compression::None;
+        }
         let start = source.start.get_ref();
-        let found = Compression::of(start);
         // Less than a magic number is either nothing, or truncated: that is the codec's to say.
-        if found != expected && (start.len() >= 4 || found != Compression::None) {
+        if found != expected && (start.len() >= MAGIC_SIZE || found != Compression::None) {
             let error = mismatch(expected, found);
-            return Err(Self {
-                codec: Codec::Plain(source),
-                failed: false,
-            }
-            .verdict(error));
+            return Err(Self::of(Codec::Plain(source)).verdict(error));
         }
         let codec = match expected {
             _ if start.is_empty() => Codec::Plain(source),
@@ -120,10 +130,15 @@ impl<'a> Decoder<'a> {
                 Codec::Zstd(decoder)
             }
         };
-        Ok(Self {
+        Ok(Self::of(codec))
+    }
+
+    fn of(codec: Codec<'a>) -> Self {
+        Self {
             codec,
+            ended: false,
             failed: false,
-        })
+        }
     }
 
     /// Decides what to report after a failure further up, say in the tar archive that came out of this decoder.
@@ -152,7 +167,14 @@ impl<'a> Decoder<'a> {
     fn decode(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.codec {
             Codec::Plain(source) => source.read(buffer),
-            Codec::Zstd(decoder) => decoder.read(buffer),
+            Codec::Zstd(decoder) => match decoder.read(buffer) {
+                Err(error) if begins_no_frame(&error) => {
+                    let input = decoder.get_mut();
+                    self.ended = input.get_ref().had_magic() && only_zeros(input)?;
+                    if self.ended { Ok(0) } else { Err(error) }
+                }
+                result => result,
+            },
             Codec::Gzip(slot) => loop {
                 let Some(decoder) = slot else {
                     return Ok(0);
@@ -225,7 +247,7 @@ impl Read for Decoder<'_> {
                 Error::new(ErrorKind::InvalidData, "decompression has failed before").into(),
             );
         }
-        if buffer.is_empty() {
+        if buffer.is_empty() || self.ended {
             return Ok(0);
         }
         self.decode(buffer).map_err(|error| {
@@ -246,6 +268,32 @@ impl fmt::Debug for Decoder<'_> {
             .field("codec", &codec)
             .field("failed", &self.failed)
             .finish_non_exhaustive()
+    }
+}
+
+/// Whether these bytes are a tar header by its checksum.
+fn begins_archive(start: &[u8]) -> bool {
+    start.len() == BLOCK && matches!(Header::parse(start), Ok(Some(_)))
+}
+
+/// Whether zstd failed at the beginning of a frame, and has left its bytes in the reader.
+fn begins_no_frame(error: &io::Error) -> bool {
+    // As above, there is only the text, and a test.
+    error.to_string().contains("Unknown frame descriptor")
+}
+
+/// Reads to the end, or to the first byte that is not zero.
+fn only_zeros(reader: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let padding = reader.fill_buf()?;
+        if padding.is_empty() {
+            return Ok(true);
+        }
+        if padding.iter().any(|&byte| byte != 0) {
+            return Ok(false);
+        }
+        let count = padding.len();
+        reader.consume(count);
     }
 }
 
@@ -272,14 +320,25 @@ struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    fn new(mut reader: Box<dyn Read + Send + 'a>) -> io::Result<Self> {
-        let mut start = Vec::with_capacity(4);
-        reader.by_ref().take(4).read_to_end(&mut start)?;
-        Ok(Self {
-            start: Cursor::new(start),
+    fn new(reader: Box<dyn Read + Send + 'a>) -> Self {
+        Self {
+            start: Cursor::new(Vec::new()),
             reader,
             failed: false,
-        })
+        }
+    }
+
+    /// The first bytes, as many as there are up to `size`, before anything was read.
+    fn peek(&mut self, size: usize) -> io::Result<&[u8]> {
+        let start = self.start.get_mut();
+        let missing = size.saturating_sub(start.len()) as u64;
+        self.reader.by_ref().take(missing).read_to_end(start)?;
+        Ok(start)
+    }
+
+    /// Whether there was enough to compare with what is expected: then what comes later follows something.
+    fn had_magic(&self) -> bool {
+        self.start.get_ref().len() >= MAGIC_SIZE
     }
 
     /// Reads to the end, for the sake of what the reader has to say there.

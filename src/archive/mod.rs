@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! compressed bytes -> Decoder (a reader) -> tar bytes -> Parser (a state machine) -> events
+//! entries and content -> Writer -> tar bytes -> Encoder (a writer) -> compressed bytes
 //! ```
 //!
 //! | file | |
@@ -15,6 +16,8 @@
 //! | `numeric.rs` | numbers: octal, base-256, decimal |
 //! | `limits.rs` | [`Limits`] on what the input may make us hold |
 //! | `compression.rs` | [`Decoder`]: gzip and zstd, checked against the media type |
+//! | `writer/` | [`Writer`]: tar, byte for byte as umoci writes it |
+//! | `encoder/` | [`Encoder`]: gzip and zstd, on all processors, with bytes that do not depend on them |
 //!
 //! Rules of this room:
 //!
@@ -26,6 +29,7 @@
 //! - **Names are bytes**, delivered as they are written. What they mean in a rootfs is decided elsewhere.
 
 mod compression;
+mod encoder;
 mod entry;
 mod extension;
 #[cfg(test)]
@@ -38,8 +42,11 @@ mod pax;
 mod sparse;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub use compression::{Compression, Decoder};
+pub use encoder::{Encoder, EncoderOptions};
 pub use entry::{Entry, EntryKind, Event};
 pub use limits::Limits;
 pub use parser::Parser;
+pub use writer::Writer;

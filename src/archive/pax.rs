@@ -2,7 +2,8 @@
 //! Header").
 //!
 //! Values are bytes and may hold newlines, `=` and NUL; only LEN says where a record ends. Every deviation is an error:
-//! a reader that resynchronises at the next newline lets a value smuggle records.
+//! a reader that resynchronises at the next newline lets a value smuggle records. A value that is malformed is an error
+//! too, but for the access time: it is lost to the next reader anyway, as it is in the header block.
 
 use super::header::{invalid, owner, show};
 use super::limits::Limits;
@@ -130,7 +131,11 @@ impl Shared {
             b"uid" => self.uid.set(value, |value| id("uid", value)),
             b"gid" => self.gid.set(value, |value| id("gid", value)),
             b"mtime" => self.mtime.set(value, |value| time("mtime", value)),
-            b"atime" => self.atime.set(value, |value| time("atime", value)),
+            b"atime" => {
+                // What is no time says nothing, so that another record or the header still counts.
+                let _ = self.atime.set(value, |value| time("atime", value));
+                Ok(())
+            }
             _ => {
                 // An attribute may well have an empty value, so that does not unset it.
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {

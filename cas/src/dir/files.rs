@@ -4,6 +4,7 @@ use crate::{Algorithm, Error, ErrorKind, Result};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::ffi::CString;
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::fchown;
 
@@ -12,22 +13,65 @@ pub(super) const BLOBS: &str = "blobs";
 
 const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// Flags to open what should be a regular file: another in its place must not make us wait, nor become our terminal.
+const REGULAR: OFlags = OFlags::RDONLY
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
 /// Opens a directory that is no symbolic link. `path` is what to call it in a message.
 pub(super) fn open_directory(parent: impl AsFd, name: &str, path: &str) -> Result<OwnedFd> {
-    fs::openat(parent, name, DIRECTORY, Mode::empty()).map_err(|errno| match errno {
+    open_directory_with(parent, name, path, DIRECTORY | OFlags::NOFOLLOW)
+}
+
+/// Opens a directory, or the one that a symbolic link leads to.
+pub(super) fn follow_directory(parent: impl AsFd, name: &str, path: &str) -> Result<OwnedFd> {
+    open_directory_with(parent, name, path, DIRECTORY)
+}
+
+fn open_directory_with(
+    parent: impl AsFd,
+    name: &str,
+    path: &str,
+    flags: OFlags,
+) -> Result<OwnedFd> {
+    fs::openat(parent, name, flags, Mode::empty()).map_err(|errno| match errno {
         Errno::NOTDIR | Errno::LOOP => not_a(path, "a directory"),
         _ => Error::io("open directory", path, errno),
     })
 }
 
-/// Opens a directory, or says that it is missing.
+/// Opens a directory, followed as by [`follow_directory`], or says that it is missing.
 pub(super) fn find_directory(parent: impl AsFd, name: &str, path: &str) -> Result<Option<OwnedFd>> {
-    match open_directory(parent, name, path) {
+    match follow_directory(parent, name, path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         found => found.map(Some),
+    }
+}
+
+/// Opens a regular file, or the one that a symbolic link leads to, and says how large it is. Never waits.
+pub(super) fn open_regular(parent: impl AsFd, name: &str, path: &str) -> Result<(File, u64)> {
+    let failed = |errno| match errno {
+        // A link that leads nowhere else; a socket, or a device without a driver.
+        Errno::LOOP | Errno::NXIO | Errno::NODEV => not_a(path, "a regular file"),
+        _ => Error::io("open", path, errno),
+    };
+    // Some devices act when they are opened, so we look before we do.
+    let stat = fs::statat(&parent, name, AtFlags::empty()).map_err(failed)?;
+    regular_size(&stat, path)?;
+    let file = fs::openat(&parent, name, REGULAR, Mode::empty()).map_err(failed)?;
+    let stat = fs::fstat(&file).map_err(|errno| Error::io("stat", path, errno))?;
+    let size = regular_size(&stat, path)?;
+    Ok((File::from(file), size))
+}
+
+/// The size in bytes of what was found, if that is a regular file.
+pub(super) fn regular_size(stat: &Stat, path: &str) -> Result<u64> {
+    match type_of(stat) {
+        FileType::RegularFile => Ok(size_of(stat)),
+        _ => Err(not_a(path, "a regular file")),
     }
 }
 
@@ -49,7 +93,7 @@ pub(super) fn make_directory(
             sync_directory(parent, path)?;
             Ok(made)
         }
-        Err(Errno::EXIST) => open_directory(parent, name, path),
+        Err(Errno::EXIST) => follow_directory(parent, name, path),
         Err(errno) => Err(Error::io("make directory", path, errno)),
     }
 }
@@ -85,9 +129,28 @@ pub(super) fn find(
     name: impl rustix::path::Arg,
     path: &str,
 ) -> Result<Option<Stat>> {
-    match fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+    find_with(directory, name, path, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Stats a name, or what a symbolic link leads to; a missing one is `None`.
+pub(super) fn find_followed(
+    directory: impl AsFd,
+    name: impl rustix::path::Arg,
+    path: &str,
+) -> Result<Option<Stat>> {
+    find_with(directory, name, path, AtFlags::empty())
+}
+
+fn find_with(
+    directory: impl AsFd,
+    name: impl rustix::path::Arg,
+    path: &str,
+    flags: AtFlags,
+) -> Result<Option<Stat>> {
+    match fs::statat(directory, name, flags) {
         Ok(stat) => Ok(Some(stat)),
         Err(Errno::NOENT) => Ok(None),
+        Err(Errno::LOOP) => Err(not_a(path, "a regular file")),
         Err(errno) => Err(Error::io("stat", path, errno)),
     }
 }

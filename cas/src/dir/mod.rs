@@ -48,8 +48,15 @@
 //!
 //! # Hostile content
 //!
-//! Every call is relative to an open directory. No symbolic link below the store's directory is ever followed, opening
-//! something that is not a regular file fails instead of waiting, and names come from validated digests only.
+//! Every call is relative to an open directory. Opening something that is not a regular file fails instead of waiting,
+//! and names come from validated digests only.
+//!
+//! # Symbolic links
+//!
+//! Build systems make stores of links into stores that they share. Reading follows links, because a digest proves the
+//! content wherever it lies; so does adding a blob to a linked directory. But what is replaced or removed is the link
+//! itself, never its target; blobs in a linked directory are not removed at all ([`DirStore::mark_and_sweep`]); and
+//! scratch directories are never links.
 
 mod files;
 mod ingest;

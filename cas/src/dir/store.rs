@@ -1,24 +1,17 @@
 //! The store object and its blobs.
 
 use super::files::{
-    BLOBS, find, find_directory, make_directory, names, not_a, open_directory, path_of, size_of,
-    type_of,
+    BLOBS, find, find_directory, find_followed, follow_directory, make_directory, names, not_a,
+    open_directory, open_regular, path_of, regular_size, type_of,
 };
 use super::ingest::DirIngest;
 use super::lock::Leases;
 use super::scratch::Scratch;
 use crate::{Algorithm, Blob, Digest, Error, ErrorKind, Ingest, Result, Store};
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{self, AtFlags, FileType};
 use rustix::io::Errno;
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
-
-/// Flags to open what should be a blob: a FIFO in its place must not make us wait, nor a link lead us elsewhere.
-const BLOB: OFlags = OFlags::RDONLY
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
 
 /// A store in a directory; see the [module](super) for what is on disk and who may do what when.
 ///
@@ -38,13 +31,13 @@ impl DirStore {
     /// # Errors
     ///
     /// [`NotFound`](ErrorKind::NotFound) if there is no `blobs`, [`Invalid`](ErrorKind::Invalid) if that is not a
-    /// directory (but a symbolic link, for example), or those of input and output.
+    /// directory, nor a symbolic link to one, or those of input and output.
     // By value: the store takes the directory over, though it keeps a description of its own, which can be synced and
     // whose locks nobody else has.
     #[allow(clippy::needless_pass_by_value)]
     pub fn open(dir: OwnedFd) -> Result<Self> {
         let dir = open_directory(&dir, ".", "store directory")?;
-        let blobs = open_directory(&dir, BLOBS, BLOBS)?;
+        let blobs = follow_directory(&dir, BLOBS, BLOBS)?;
         Ok(Self {
             dir,
             blobs,
@@ -106,6 +99,23 @@ impl DirStore {
         )
     }
 
+    /// Refuses to remove blobs where others may refer to them: behind a symbolic link.
+    pub(super) fn refuse_shared(&self, operation: &str) -> Result<()> {
+        let refuse_link = |parent, name: &str, path: &str| match find(parent, name, path)? {
+            Some(stat) if type_of(&stat) == FileType::Symlink => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "{operation}: {path} is a symbolic link, and the blobs behind it may be in use elsewhere"
+                ),
+            )),
+            _ => Ok(()),
+        };
+        refuse_link(self.dir(), BLOBS, BLOBS)?;
+        Algorithm::ALL.into_iter().try_for_each(|algorithm| {
+            refuse_link(self.blobs(), algorithm.name(), &path_of(algorithm))
+        })
+    }
+
     /// Lists the names in the directory of an algorithm, all of which must be digests.
     pub(super) fn scan(&self, algorithm: Algorithm) -> Result<Option<(OwnedFd, Vec<Digest>)>> {
         let Some(directory) = self.find_algorithm(algorithm)? else {
@@ -136,22 +146,10 @@ impl Store for DirStore {
         let directory = self
             .find_algorithm(digest.algorithm())?
             .ok_or_else(missing)?;
-        let invalid = || not_a(&format!("blob {digest}"), "a regular file");
-        let file =
-            fs::openat(&directory, digest.encoded(), BLOB, Mode::empty()).map_err(|errno| {
-                match errno {
-                    // A symbolic link; a socket, or a device without a driver.
-                    Errno::LOOP | Errno::NXIO | Errno::NODEV => invalid(),
-                    _ => Error::io("open blob", digest, errno),
-                }
-            })?;
-        let stat = fs::fstat(&file).map_err(|errno| Error::io("stat blob", digest, errno))?;
-        if type_of(&stat) != FileType::RegularFile {
-            return Err(invalid());
-        }
+        let (file, size) = open_regular(&directory, &digest.encoded(), &format!("blob {digest}"))?;
         Ok(Blob {
-            reader: Box::new(File::from(file)),
-            size: size_of(&stat),
+            reader: Box::new(file),
+            size,
         })
     }
 
@@ -160,11 +158,9 @@ impl Store for DirStore {
             return Ok(None);
         };
         let path = format!("blob {digest}");
-        match find(&directory, digest.encoded(), &path)? {
-            Some(stat) if type_of(&stat) == FileType::RegularFile => Ok(Some(size_of(&stat))),
-            Some(_) => Err(not_a(&path, "a regular file")),
-            None => Ok(None),
-        }
+        find_followed(&directory, digest.encoded(), &path)?
+            .map(|stat| regular_size(&stat, &path))
+            .transpose()
     }
 
     fn ingest(&self, algorithm: Algorithm) -> Result<Box<dyn Ingest + '_>> {
@@ -172,6 +168,7 @@ impl Store for DirStore {
     }
 
     fn remove(&self, digest: &Digest) -> Result<bool> {
+        self.refuse_shared("remove blob")?;
         let Some(directory) = self.find_algorithm(digest.algorithm())? else {
             return Ok(false);
         };

@@ -1,5 +1,8 @@
 //! Mark and sweep: the caller marks, the store sweeps.
 //!
+//! A blob that is a symbolic link is removed like any other, and its target stays. Behind a link in the place of a
+//! directory nothing is removed: that is a store which others share, and who they are and what they need is unknown.
+//!
 //! Removing a scratch tree must not be fooled by what is in it. It never follows a link, and needs neither a stack nor a
 //! descriptor for each level of depth: subdirectories are moved up to the top of the tree and removed from there.
 
@@ -31,13 +34,15 @@ impl DirStore {
     /// # Errors
     ///
     /// Whatever `mark` fails with, and before anything was removed: [`Busy`](crate::ErrorKind::Busy) if this store
-    /// object has leases of its own, [`Invalid`](crate::ErrorKind::Invalid) if something among the blobs is not named
-    /// like a blob or is a directory. Those of input and output may come when a part was removed already.
+    /// object has leases of its own, [`Unsupported`](crate::ErrorKind::Unsupported) if a directory of blobs is a symbolic
+    /// link, because others may use what is behind it, [`Invalid`](crate::ErrorKind::Invalid) if something among the
+    /// blobs is not named like a blob or is a directory. Those of input and output may come when a part was removed already.
     pub fn mark_and_sweep<E: From<Error>>(
         &self,
         dry_run: bool,
         mark: impl FnOnce() -> Result<BTreeSet<Digest>, E>,
     ) -> Result<Swept, E> {
+        self.refuse_shared("sweep blobs")?;
         let lock = self.lock_for_sweep(true)?;
         let live = mark()?;
         Ok(self.sweep_locked(&lock, &live, dry_run)?)
@@ -56,6 +61,8 @@ impl DirStore {
     }
 
     fn sweep_locked(&self, _lock: &Flock, live: &BTreeSet<Digest>, dry_run: bool) -> Result<Swept> {
+        // Also for a link that came since: the first refusal was to spare the caller the marking.
+        self.refuse_shared("sweep blobs")?;
         let mut swept = Swept::default();
         for algorithm in Algorithm::ALL {
             swept.blobs.extend(self.find_dead(algorithm, live)?);

@@ -1,5 +1,6 @@
 //! What the decoder makes of good, damaged and mislabelled streams.
 
+use crate::archive::fixture::{END, Head};
 use crate::archive::{Compression, Decoder};
 use crate::{Error, ErrorKind, Result, ResultExt};
 use flate2::GzBuilder;
@@ -184,12 +185,24 @@ fn corrupt_streams_are_errors() {
 }
 
 #[test]
-fn padding_after_gzip_is_ignored_and_after_zstd_refused() {
-    for padding in [&[0; 700][..], b"garbage", &[0]] {
+fn padding_after_gzip_is_ignored_and_after_zstd_if_it_is_zeros() {
+    let zeros = vec![0; 300_000];
+    let zeros_at_first = [&zeros[..], b"x"].concat();
+    for padding in [&zeros[..], &[0; 700], &[0; 3], &[0]] {
+        let padded = [&gzip(b"data"), padding].concat();
+        assert_eq!(decode(&padded, Compression::Gzip).unwrap(), b"data");
+        let padded = [&zstd(b""), &zstd(b"data")[..], padding].concat();
+        assert_eq!(decode(&padded, Compression::Zstd).unwrap(), b"data");
+    }
+    for padding in [&b"garbage"[..], &zeros_at_first, b"\0\x28\xb5\x2f\xfd"] {
         let padded = [&gzip(b"data"), padding].concat();
         assert_eq!(decode(&padded, Compression::Gzip).unwrap(), b"data");
         let padded = [&zstd(b"data"), padding].concat();
         assert_eq!(kind(&padded, Compression::Zstd), ErrorKind::InvalidData);
+    }
+    for zeros in [&[0][..], &[0; 3], &[0; 700]] {
+        assert_eq!(kind(zeros, Compression::Zstd), ErrorKind::InvalidData);
+        assert_eq!(kind(zeros, Compression::Gzip), ErrorKind::InvalidData);
     }
     // What begins like a member must be one.
     let broken = [&gzip(b"data"), &b"\x1f\x8b\x09 is no member"[..]].concat();
@@ -244,6 +257,26 @@ fn a_mismatch_of_media_type_and_content_names_both() {
 }
 
 #[test]
+fn a_plain_archive_may_begin_with_a_name_that_looks_compressed() {
+    for name in [
+        &b"\x1f\x8b\x08name"[..],
+        b"\x28\xb5\x2f\xfdname",
+        b"\x52\x2a\x4d\x18",
+    ] {
+        let archive = [&Head::new(b'0', name).block(), END].concat();
+        assert!(decode(&archive, Compression::None).unwrap() == archive);
+        for expected in [Compression::Gzip, Compression::Zstd] {
+            assert_eq!(kind(&archive, expected), ErrorKind::InvalidData);
+        }
+        let forged = Head::new(b'0', name).with(|head| head.checksum_delta = 1);
+        for content in [&forged.block()[..], &archive[..511], name] {
+            let error = decode(content, Compression::None).unwrap_err();
+            assert!(error.chain().contains("the media type says no compression"));
+        }
+    }
+}
+
+#[test]
 fn an_error_of_the_reader_wins_and_comes_through_unchanged() {
     let data = noise(300_000);
     let (gzip, zstd) = (gzip(&data), zstd(&data));
@@ -265,6 +298,7 @@ fn an_error_of_the_reader_wins_and_comes_through_unchanged() {
         (frame_cut.to_vec(), Compression::Zstd),
         (corrupt(&zstd), Compression::Zstd),
         ([&zstd, &b"padding"[..]].concat(), Compression::Zstd),
+        ([&zstd, &[0; 700][..]].concat(), Compression::Zstd),
     ] {
         let reader = pieces(&content, Some("wrong digest"));
         let error = match Decoder::new(reader, expected) {

@@ -180,6 +180,22 @@ fn checksums_may_be_signed_but_must_be_right() {
 }
 
 #[test]
+fn a_malformed_access_or_change_time_says_nothing_and_a_modification_time_is_refused() {
+    for bad in [&b"yesterday"[..], b"1e3", b"99999999999999999999"] {
+        let file = Head::new(b'0', "f").block();
+        let records = pax(&[("atime", bad), ("ctime", bad), ("mtime", b"5")]);
+        let entry = one(&[&records, &file]).entry;
+        assert_eq!(entry.mtime, FileTime::from_unix_time(5, 0));
+        assert_eq!(entry.atime, None);
+        let records = pax(&[("atime", b"7"), ("atime", bad)]);
+        let entry = one(&[&records, &file]).entry;
+        assert_eq!(entry.atime, Some(FileTime::from_unix_time(7, 0)));
+        let error = read(&concat(&[&pax(&[("mtime", bad)]), &file, END])).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidData);
+    }
+}
+
+#[test]
 fn pax_records_override_the_header() {
     let records = pax(&[
         ("path", b"real/name"),
