@@ -23,6 +23,9 @@ use crate::image::ImageConfig;
 use crate::progress::Progress;
 use crate::{Error, ErrorKind, Result};
 
+/// What to do with an image that has no runtime configuration.
+const ROOTFS_ALONE: &str = "its root file system alone can be unpacked with `raw unpack`";
+
 /// What the image does not say.
 pub struct RuntimeConfigOptions<'a> {
     /// The rootfs, for `etc/passwd` and `etc/group`. `None` when there is none at hand: a user that cannot be resolved
@@ -54,11 +57,11 @@ pub fn runtime_config(
             "no runtime configuration for an image whose os is {:?}",
             config.os()
         );
-        return Err(Error::new(ErrorKind::Unsupported, message)
-            .with_hint("its root file system alone can be unpacked with `raw unpack`"));
+        return Err(Error::new(ErrorKind::Unsupported, message).with_hint(ROOTFS_ALONE));
     }
-    let user = process_user(config.user(), options.rootfs, progress)?;
-    let environment = environment(config.env(), &user)?;
+    let hint = |error: Error| error.with_hint(ROOTFS_ALONE);
+    let user = process_user(config.user(), options.rootfs, progress).map_err(hint)?;
+    let environment = environment(config.env(), &user).map_err(hint)?;
 
     let mut spec = template::spec();
     spec.set_root(Some(root(&options.root_path)))

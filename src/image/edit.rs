@@ -1,22 +1,17 @@
-//! The documents of a new layout and of a new, empty image, byte for byte as umoci writes them.
+//! The documents of a new layout and of a new, empty image, byte for byte as umoci writes them; and the edits of documents
+//! that exist, each on the JSON and each at the place where peers have the member.
 
-use serde_json::json;
+use std::collections::BTreeMap;
 
-use super::{Descriptor, INDEX, MANIFEST, Platform, insert_in_order, to_go_json};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use oci_cas::Digest;
+use serde_json::{Map, Value, json};
 
-/// Members of an image config in the order in which peers write them.
-const CONFIG_ORDER: &[&str] = &[
-    "created",
-    "author",
-    "architecture",
-    "os",
-    "os.version",
-    "os.features",
-    "variant",
-    "config",
-    "rootfs",
-    "history",
-];
+use super::canonical::Document;
+use super::members::malformed;
+use super::{Descriptor, INDEX, MANIFEST, Platform, to_go_json};
+use crate::Result;
 
 /// `index.json` of a layout without images.
 pub fn empty_index() -> Vec<u8> {
@@ -33,7 +28,7 @@ pub fn empty_config(created: &str, platform: &Platform) -> Vec<u8> {
         "rootfs": {"type": "layers", "diff_ids": []},
     });
     if let (Some(variant), Some(config)) = (&platform.variant, config.as_object_mut()) {
-        insert_in_order(config, CONFIG_ORDER, "variant", variant.as_str().into());
+        Document::Config.set(config, "variant", variant.as_str().into());
     }
     to_go_json(&config)
 }
@@ -45,9 +40,189 @@ pub fn empty_manifest(config: &Descriptor) -> Vec<u8> {
     )
 }
 
+/// The members of a document that must be an object.
+pub(crate) fn object_mut(document: &mut Value) -> Result<&mut Map<String, Value>> {
+    document
+        .as_object_mut()
+        .ok_or_else(|| malformed("the document is not a JSON object"))
+}
+
+/// A member that is an object, made where it is missing.
+fn child<'a>(
+    kind: Document,
+    object: &'a mut Map<String, Value>,
+    name: &str,
+) -> Result<&'a mut Map<String, Value>> {
+    if object.get(name).is_none_or(Value::is_null) {
+        // Not by `set`, which takes out what is empty; this is about to be filled.
+        kind.place(object, name, Value::Object(Map::new()));
+    }
+    object
+        .get_mut(name)
+        .and_then(Value::as_object_mut)
+        .ok_or_else(|| malformed(format!("member {name:?} is not an object")))
+}
+
+/// A member that is a list, made where it is missing.
+fn list<'a>(
+    kind: Document,
+    object: &'a mut Map<String, Value>,
+    name: &str,
+) -> Result<&'a mut Vec<Value>> {
+    if object.get(name).is_none_or(Value::is_null) {
+        kind.place(object, name, Value::Array(Vec::new()));
+    }
+    object
+        .get_mut(name)
+        .and_then(Value::as_array_mut)
+        .ok_or_else(|| malformed(format!("member {name:?} is not an array")))
+}
+
+/// Sets annotations of a manifest, an index or a descriptor. The map is sorted, as peers do.
+///
+/// # Errors
+///
+/// [`crate::ErrorKind::InvalidData`] when the annotations that are there are no object.
+pub(crate) fn set_annotations(
+    kind: Document,
+    object: &mut Map<String, Value>,
+    annotations: &BTreeMap<String, String>,
+) -> Result<()> {
+    if annotations.is_empty() {
+        return Ok(());
+    }
+    let map = child(kind, object, "annotations")?;
+    for (key, value) in annotations {
+        map.insert(key.clone(), value.as_str().into());
+    }
+    map.sort_keys();
+    Ok(())
+}
+
+/// An image configuration under edit.
+///
+/// Members are named as in the document. What is set to an empty value is taken out, unless the specification requires
+/// the member.
+pub(crate) struct ConfigEdit<'a>(&'a mut Map<String, Value>);
+
+impl<'a> ConfigEdit<'a> {
+    /// Begins with a document.
+    pub(crate) fn new(document: &'a mut Value) -> Result<Self> {
+        object_mut(document).map(Self)
+    }
+
+    /// Sets a member of the document itself.
+    pub(crate) fn set(&mut self, name: &str, value: Value) {
+        Document::Config.set(self.0, name, value);
+    }
+
+    /// Sets a member of `config`.
+    pub(crate) fn set_process(&mut self, name: &str, value: Value) -> Result<()> {
+        Document::Process.set(self.process()?, name, value);
+        Ok(())
+    }
+
+    /// Adds names to a set in `config`.
+    pub(crate) fn add_to_set(&mut self, name: &str, elements: &[String]) -> Result<()> {
+        if elements.is_empty() {
+            return Ok(());
+        }
+        let set = child(Document::Process, self.process()?, name)?;
+        for element in elements {
+            set.entry(element.as_str())
+                .or_insert_with(|| Value::Object(Map::new()));
+        }
+        set.sort_keys();
+        Ok(())
+    }
+
+    /// Sets a label.
+    pub(crate) fn set_label(&mut self, key: &str, value: &str) -> Result<()> {
+        let labels = child(Document::Process, self.process()?, "Labels")?;
+        labels.insert(key.to_owned(), value.into());
+        labels.sort_keys();
+        Ok(())
+    }
+
+    /// Sets a variable of the environment: in place of the first of that name, else behind all others.
+    pub(crate) fn set_env(&mut self, name: &str, value: &str) -> Result<()> {
+        let env = list(Document::Process, self.process()?, "Env")?;
+        let new = Value::String(format!("{name}={value}"));
+        let is_it = |old: &&mut Value| {
+            let rest = old.as_str().and_then(|old| old.strip_prefix(name));
+            rest.is_some_and(|rest| rest.starts_with('='))
+        };
+        match env.iter_mut().find(is_it) {
+            Some(old) => *old = new,
+            None => env.push(new),
+        }
+        Ok(())
+    }
+
+    /// Appends an entry to the history.
+    pub(crate) fn push_history(&mut self, entry: Value) -> Result<()> {
+        list(Document::Config, self.0, "history")?.push(entry);
+        Ok(())
+    }
+
+    /// The diff IDs, with a `rootfs` around them.
+    pub(crate) fn diff_ids(&mut self) -> Result<&mut Vec<Value>> {
+        let rootfs = child(Document::Config, self.0, "rootfs")?;
+        if rootfs.get("type").is_none_or(Value::is_null) {
+            Document::Rootfs.set(rootfs, "type", "layers".into());
+        }
+        list(Document::Rootfs, rootfs, "diff_ids")
+    }
+
+    fn process(&mut self) -> Result<&mut Map<String, Value>> {
+        child(Document::Config, self.0, "config")
+    }
+}
+
+/// The layers of a manifest.
+///
+/// # Errors
+///
+/// [`crate::ErrorKind::InvalidData`] when the member is no array.
+pub(crate) fn layers_mut(manifest: &mut Value) -> Result<&mut Vec<Value>> {
+    list(Document::Manifest, object_mut(manifest)?, "layers")
+}
+
+/// The descriptor of a blob that takes the place of another: everything but digest and size is kept, and embedded data is
+/// the new blob's.
+///
+/// # Errors
+///
+/// Those of [`Descriptor::from_value`], which cannot happen for a descriptor that was read.
+pub(crate) fn repoint(old: &Descriptor, digest: &Digest, bytes: &[u8]) -> Result<Descriptor> {
+    let mut raw = old.raw().clone();
+    raw.insert("digest".to_owned(), digest.to_string().into());
+    raw.insert("size".to_owned(), bytes.len().into());
+    if old.data().is_some() {
+        raw.insert("data".to_owned(), STANDARD.encode(bytes).into());
+    }
+    Descriptor::from_value(&Value::Object(raw))
+}
+
+/// Carries changes of a config's platform over to the platform of the descriptor that leads to it, where it has one.
+pub(crate) fn follow_platform(descriptor: &mut Map<String, Value>, before: &Value, after: &Value) {
+    let Some(platform) = descriptor
+        .get_mut("platform")
+        .and_then(Value::as_object_mut)
+    else {
+        return;
+    };
+    for name in ["architecture", "os", "os.version", "os.features", "variant"] {
+        if before.get(name) != after.get(name) {
+            let value = after.get(name).cloned().unwrap_or_default();
+            Document::Platform.set(platform, name, value);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use oci_cas::{Algorithm, Digest};
+    use oci_cas::Algorithm;
     use oci_spec::image::{ImageConfiguration, ImageIndex, ImageManifest};
 
     use super::*;
@@ -115,5 +290,68 @@ mod tests {
                 .manifests()
                 .is_empty()
         );
+    }
+
+    fn edited(mut config: Value, edit: impl Fn(&mut ConfigEdit<'_>) -> Result<()>) -> String {
+        edit(&mut ConfigEdit::new(&mut config).unwrap()).unwrap();
+        config.to_string()
+    }
+
+    #[test]
+    fn a_variable_replaces_the_first_of_its_name_or_goes_to_the_end() {
+        let config = json!({"config": {"Env": ["AB=1", "A=1", "A", "A=2"], "Healthcheck": {}}});
+        let edit = |edit: &mut ConfigEdit<'_>| {
+            edit.set_env("A", "x=y")?;
+            edit.set_env("NEW", "")
+        };
+        let expected = r#"{"config":{"Env":["AB=1","A=x=y","A","A=2","NEW="],"Healthcheck":{}}}"#;
+        assert_eq!(edited(config, edit), expected);
+    }
+
+    #[test]
+    fn sets_and_labels_are_sorted_and_made_where_missing() {
+        let edit = |edit: &mut ConfigEdit<'_>| {
+            edit.set_label("z", "1")?;
+            edit.set_label("a", "2")?;
+            edit.add_to_set("Volumes", &["/b".into(), "/a".into(), "/b".into()])?;
+            edit.add_to_set("ExposedPorts", &[])?;
+            edit.set("author", "me".into());
+            edit.diff_ids().map(drop)
+        };
+        let expected = concat!(
+            r#"{"author":"me","os":"linux","config":{"Volumes":{"/a":{},"/b":{}},"Labels":{"a":"2","z":"1"}},"#,
+            r#""rootfs":{"type":"layers","diff_ids":[]}}"#
+        );
+        assert_eq!(
+            edited(json!({"os": "linux", "config": null}), edit),
+            expected
+        );
+    }
+
+    #[test]
+    fn a_replaced_descriptor_keeps_what_it_knows_and_embeds_the_new_blob() {
+        let digest = |bytes: &[u8]| Digest::of(Algorithm::Sha256, bytes);
+        let old = json!({"mediaType": "a/b", "digest": digest(b"old").to_string(), "size": 3, "annotations": {"k": "v"},
+            "data": STANDARD.encode("old"), "x": 1});
+        let old = Descriptor::from_value(&old).unwrap();
+        let new = repoint(&old, &digest(b"new!"), b"new!").unwrap();
+        assert_eq!((new.size(), new.data().unwrap()), (4, b"new!".to_vec()));
+        assert_eq!(
+            (new.annotation("k"), &new.raw()["x"]),
+            (Some("v"), &json!(1))
+        );
+    }
+
+    #[test]
+    fn a_platform_follows_what_changed_and_keeps_the_rest() {
+        let mut descriptor =
+            json!({"platform": {"os": "linux", "architecture": "arm", "variant": "v7", "x": 1}});
+        let (before, after) = (
+            json!({"os": "linux", "architecture": "arm", "variant": "v6"}),
+            json!({"os": "linux", "architecture": "arm64"}),
+        );
+        follow_platform(descriptor.as_object_mut().unwrap(), &before, &after);
+        let expected = json!({"platform": {"os": "linux", "architecture": "arm64", "x": 1}});
+        assert_eq!(descriptor, expected);
     }
 }

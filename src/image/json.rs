@@ -17,7 +17,7 @@ use crate::{Error, ErrorKind, Result};
 /// half a kilobyte when parsed; real documents of that size hold less than a tenth of this limit.
 const MAX_VALUES: usize = 250_000;
 
-/// Parses exactly one JSON value, surrounded by nothing but white space.
+/// Parses exactly one JSON value, surrounded by nothing but white space, of a document of at most a few MiB.
 ///
 /// The last of several members of one name wins, as in Go. Nesting is limited to 128 levels, the number of values to
 /// 250,000; both before a tree is built.
@@ -27,10 +27,15 @@ const MAX_VALUES: usize = 250_000;
 /// [`ErrorKind::InvalidData`] for anything but one JSON value in UTF-8, [`ErrorKind::LimitExceeded`] for too many
 /// values.
 pub fn parse_json(bytes: &[u8]) -> Result<Value> {
-    if count_values(bytes) > MAX_VALUES {
+    parse_json_of(bytes, MAX_VALUES)
+}
+
+/// Parses as [`parse_json`] does, with another limit on the number of values.
+pub(crate) fn parse_json_of(bytes: &[u8], max_values: usize) -> Result<Value> {
+    if count_values(bytes) > max_values {
         return Err(Error::new(
             ErrorKind::LimitExceeded,
-            format!("more than {MAX_VALUES} JSON values in one document"),
+            format!("more than {max_values} JSON values in one document"),
         ));
     }
     serde_json::from_slice(bytes).map_err(|error| malformed("malformed JSON").with_source(error))

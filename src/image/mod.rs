@@ -9,7 +9,9 @@
 //! | `descriptor` | [`Descriptor`], the pointer from one document to the next |
 //! | `document` | [`Index`] and [`Manifest`] |
 //! | `config` | [`ImageConfig`] and its [`History`] |
-//! | `edit` | the documents of a new, empty image |
+//! | `edit` | the documents of a new, empty image, and edits of any |
+//! | `canonical` | the order and spelling that Go's encoder gives to a document of known members |
+//! | `rfc3339` | times as text |
 //! | `json` | reading one bounded JSON value; writing it as Go's encoder would |
 //! | `members` | typed access to the members of a JSON object, and insertion at the place that peers use |
 //!
@@ -28,6 +30,7 @@
 //! - **Bounded.** Depth and number of JSON values are limited before a tree is built; the byte limit is the caller's
 //!   ([`crate::layout::Limits`]).
 
+mod canonical;
 mod config;
 mod descriptor;
 mod document;
@@ -38,13 +41,19 @@ mod media_type;
 mod members;
 mod platform;
 mod reference;
+mod rfc3339;
 
+pub(crate) use canonical::Document;
 pub use config::{History, ImageConfig};
 pub use descriptor::Descriptor;
 pub(crate) use descriptor::{ref_name, set_ref_name};
 pub use document::{Index, Manifest};
+pub(crate) use edit::{
+    ConfigEdit, follow_platform, layers_mut, object_mut, repoint, set_annotations,
+};
 pub use edit::{empty_config, empty_index, empty_manifest};
 pub use id::{ChainId, DiffId, ImageId};
+pub(crate) use json::parse_json_of;
 pub use json::{compact_json, parse_json, to_go_json};
 pub use media_type::{
     CONFIG, DESCRIPTOR, EMPTY, INDEX, LAYER, LayerCompression, MANIFEST, MediaKind, REF_NAME,
@@ -53,3 +62,4 @@ pub use media_type::{
 pub use members::insert_in_order;
 pub use platform::Platform;
 pub use reference::{Reference, Tag};
+pub use rfc3339::normalize_time;

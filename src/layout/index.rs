@@ -5,8 +5,10 @@
 
 use serde_json::{Map, Value};
 
-use super::{INDEX_FILE, Layout};
-use crate::image::{INDEX, Tag, insert_in_order, parse_json, ref_name, set_ref_name, to_go_json};
+use super::{INDEX_FILE, Layout, Limits, read_file};
+use crate::image::{
+    INDEX, Tag, insert_in_order, parse_json_of, ref_name, set_ref_name, to_go_json,
+};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// Members in the order in which peers write them.
@@ -21,23 +23,23 @@ const ORDER: &[&str] = &[
 
 /// The content of `index.json`.
 pub(super) struct IndexFile {
-    /// All members but `manifests`, whose place is kept by an empty list.
+    /// All members but the entries: a list of them is kept in its place as an empty one.
     raw: Map<String, Value>,
     entries: Vec<Value>,
     changed: bool,
 }
 
 impl IndexFile {
-    fn parse(bytes: &[u8]) -> Result<Self> {
-        let Value::Object(mut raw) = parse_json(bytes)? else {
+    fn parse(bytes: &[u8], limits: &Limits) -> Result<Self> {
+        let Value::Object(mut raw) = parse_json_of(bytes, limits.index_values)? else {
             return Err(Error::new(
                 ErrorKind::InvalidData,
                 "it is not a JSON object",
             ));
         };
-        let entries = match raw.get_mut("manifests").map(Value::take) {
+        let entries = match raw.get_mut("manifests") {
             None | Some(Value::Null) => Vec::new(),
-            Some(Value::Array(entries)) => entries,
+            Some(Value::Array(entries)) => std::mem::take(entries),
             Some(_) => {
                 return Err(Error::new(
                     ErrorKind::InvalidData,
@@ -106,10 +108,9 @@ impl IndexFile {
 impl Layout {
     /// Reads `index.json` as it is now.
     pub(super) fn read_index(&self) -> Result<IndexFile> {
-        let bytes = self
-            .dir
-            .read_file(INDEX_FILE.as_bytes(), self.limits().document_size)?;
-        IndexFile::parse(&bytes).context(|| format!("read {INDEX_FILE}"))
+        let limits = self.limits();
+        let bytes = read_file(self.store(), INDEX_FILE, limits.index_size)?;
+        IndexFile::parse(&bytes, limits).context(|| format!("read {INDEX_FILE}"))
     }
 
     /// Changes `index.json` under the layout's lock: read, edited, replaced when it changed.
@@ -136,12 +137,12 @@ impl Layout {
 
     /// What would be refused when it is read must not be written.
     fn check_readable(&self, bytes: &[u8]) -> Result<()> {
-        let limit = self.limits().document_size;
+        let limit = self.limits().index_size;
         if bytes.len() as u64 > limit {
             let message = format!("{INDEX_FILE} would be larger than the limit of {limit} bytes");
             return Err(Error::new(ErrorKind::LimitExceeded, message));
         }
-        parse_json(bytes).map(drop)
+        parse_json_of(bytes, self.limits().index_values).map(drop)
     }
 }
 
@@ -149,18 +150,16 @@ impl Layout {
 mod tests {
     use serde_json::json;
 
+    use super::super::test_layout::{TestLayout, tag, with_platform};
     use super::*;
-
-    fn tag(text: &str) -> Tag {
-        Tag::new(text).unwrap()
-    }
+    use crate::image::REF_NAME;
 
     fn entry(name: &str, mark: u32) -> Value {
         json!({"x": mark, "annotations": {"org.opencontainers.image.ref.name": name}})
     }
 
     fn edited(index: &Value, edit: impl FnOnce(&mut IndexFile)) -> String {
-        let mut index = IndexFile::parse(index.to_string().as_bytes()).unwrap();
+        let mut index = IndexFile::parse(index.to_string().as_bytes(), &Limits::default()).unwrap();
         edit(&mut index);
         String::from_utf8(index.into_bytes()).unwrap()
     }
@@ -203,7 +202,8 @@ mod tests {
 
     #[test]
     fn removing_a_name_that_is_not_there_changes_nothing() {
-        let mut index = IndexFile::parse(br#"{"manifests":[{"annotations":null}]}"#).unwrap();
+        let text = br#"{"manifests":[{"annotations":null}]}"#;
+        let mut index = IndexFile::parse(text, &Limits::default()).unwrap();
         index.remove(&tag("a"));
         assert!(!index.changed);
     }
@@ -218,8 +218,68 @@ mod tests {
             "{\"manifests\":{}}",
             "{\"manifests\":[]}\n} trailing",
         ] {
-            let error = IndexFile::parse(text.as_bytes()).err().unwrap();
+            let error = IndexFile::parse(text.as_bytes(), &Limits::default())
+                .err()
+                .unwrap();
             assert_eq!(error.kind(), ErrorKind::InvalidData, "{text:?}");
         }
+    }
+
+    #[test]
+    fn an_index_of_twenty_thousand_tags_is_read_edited_and_validated() {
+        let layout = TestLayout::new();
+        let image = layout.image("a", "linux/amd64");
+        let mut platform = with_platform(&image, "linux/amd64");
+        let entries: Vec<_> = (0..20_000)
+            .map(|number| {
+                platform["annotations"] = json!({
+                    REF_NAME: format!("{}-{number}", "v".repeat(90)), "org.example.note": "x".repeat(60),
+                });
+                platform.clone()
+            })
+            .collect();
+        layout.set_index(&entries);
+        let index = layout.path().join("index.json");
+        assert!(std::fs::metadata(&index).unwrap().len() > 4 << 20);
+
+        let opened = layout.open();
+        let first = tag(&format!("{}-0", "v".repeat(90)));
+        opened.tag(&first, None, &tag("new")).unwrap();
+        assert_eq!(opened.tags().unwrap().len(), 20_001);
+        assert!(opened.resolve(&tag("new"), None).is_ok());
+        let findings = opened.validate(None, &crate::progress::Silent).unwrap();
+        assert!(findings.is_empty(), "{findings:?}");
+        assert!(opened.gc(false).unwrap().blobs.is_empty());
+    }
+
+    #[test]
+    fn an_index_above_its_limits_is_neither_read_nor_written() {
+        let layout = TestLayout::new();
+        let size = std::fs::metadata(layout.path().join("index.json"))
+            .unwrap()
+            .len();
+        let default = Limits::default();
+        for limits in [
+            Limits {
+                index_size: size,
+                ..default.clone()
+            },
+            Limits {
+                index_values: 5,
+                ..default.clone()
+            },
+        ] {
+            let opened = Layout::open_with(layout.path(), limits).unwrap();
+            assert!(opened.tags().unwrap().is_empty());
+            let error = opened
+                .new_image(&tag("a"), "2006-01-02T15:04:05Z")
+                .unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+            assert!(opened.tags().unwrap().is_empty());
+        }
+        let sparse = std::fs::File::create(layout.path().join("index.json")).unwrap();
+        sparse.set_len(default.index_size + 1).unwrap();
+        let error = layout.open().tags().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LimitExceeded);
     }
 }

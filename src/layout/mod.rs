@@ -16,6 +16,8 @@
 //! | `index` | `index.json` as it is edited: entries and names, under the lock |
 //! | `resolve` | from a tag to the one manifest that it means, here and now |
 //! | `tags` | the verbs on names: list, tag, untag, new image |
+//! | `mutator` | edits of one image: [`Mutator`], [`Layout::edit`] |
+//! | `store_layer` | a layer stream into the store in one pass, and how to compress it |
 //! | `walk` | a bounded walk down the descriptors, which the others drive |
 //! | `gc` | mark what is reachable, sweep the rest |
 //! | `validate` | recompute everything, list every finding |
@@ -28,15 +30,21 @@
 //! - **Unknown survives.** Entries and members that this program does not understand are written back as they were.
 //! - **Hostile layouts are read.** Sizes are checked before reading, documents are read once each, depth and count of
 //!   walks are limited ([`Limits`]), and nothing but a regular file is opened.
+//! - **Links are followed, and never written through.** A part of a layout may be a symbolic link into a store that
+//!   others share, and is read through it. What replaces it replaces the link; behind links gc removes nothing.
 //! - **Tags are top-level.** A name counts in `index.json` only, not in an index further down.
 
 mod gc;
 mod index;
 mod limits;
+mod mutator;
 mod resolve;
+mod store_layer;
 mod tags;
 #[cfg(test)]
 mod test_layout;
+#[cfg(test)]
+mod tests;
 mod validate;
 mod walk;
 
@@ -49,11 +57,13 @@ use serde_json::json;
 
 pub use gc::GcReport;
 pub use limits::Limits;
+pub use mutator::{Mutator, NewHistory};
 pub use resolve::DescriptorPath;
+pub use store_layer::{UNCOMPRESSED_SIZE, uncompressed_size};
 pub use validate::{Finding, code};
 
 use crate::fs::staging::{MadeDirs, Staging, split_path};
-use crate::fs::{Access, Dir, InodeKind, atomic};
+use crate::fs::{Access, Dir, atomic};
 use crate::image::{
     Descriptor, ImageConfig, Manifest, MediaKind, empty_index, parse_json, to_go_json,
 };
@@ -68,7 +78,6 @@ const STAGED: &[u8] = b"layout";
 
 /// An opened layout. Everything happens relative to the directory's descriptor, wherever its path leads later.
 pub struct Layout {
-    dir: Dir,
     store: DirStore,
     limits: Limits,
 }
@@ -84,7 +93,7 @@ impl Layout {
     }
 
     /// Opens a layout: `oci-layout` must say version 1.0.0, `blobs` must be a directory, and `index.json` a regular
-    /// file. Other files are ignored.
+    /// file, or symbolic links to such. Other files are ignored.
     ///
     /// # Errors
     ///
@@ -100,7 +109,13 @@ impl Layout {
                 error
             }
         })?;
-        check(&dir, &limits).map_err(|error| {
+        let descriptor = dir
+            .as_fd()
+            .try_clone_to_owned()
+            .context(|| "duplicate a descriptor")?;
+        let opened = DirStore::open(descriptor).map_err(Error::from);
+        let checked = opened.and_then(|store| check(&store, &limits).map(|()| store));
+        let store = checked.map_err(|error| {
             // A layout that lacks a part is not a layout that was not found.
             let kind = match error.kind() {
                 ErrorKind::NotFound | ErrorKind::Io => ErrorKind::InvalidData,
@@ -115,13 +130,7 @@ impl Layout {
             )
             .with_source(error)
         })?;
-        let descriptor = dir
-            .as_fd()
-            .try_clone_to_owned()
-            .context(|| "duplicate a descriptor")?;
-        let store = DirStore::open(descriptor)
-            .context(|| format!("open image layout {}", path.display()))?;
-        Ok(Self { dir, store, limits })
+        Ok(Self { store, limits })
     }
 
     /// Makes a layout without images. Missing parents are made.
@@ -273,8 +282,9 @@ impl Layout {
     }
 }
 
-fn check(dir: &Dir, limits: &Limits) -> Result<()> {
-    let file = dir.read_file(LAYOUT_FILE.as_bytes(), limits.document_size)?;
+/// Looks at what makes a directory with blobs a layout.
+fn check(store: &DirStore, limits: &Limits) -> Result<()> {
+    let file = read_file(store, LAYOUT_FILE, limits.document_size)?;
     let layout = parse_json(&file).context(|| format!("read {LAYOUT_FILE}"))?;
     let version = layout
         .get("imageLayoutVersion")
@@ -286,15 +296,26 @@ fn check(dir: &Dir, limits: &Limits) -> Result<()> {
         };
         return Err(Error::new(ErrorKind::InvalidData, message));
     }
-    let expect = |name: &str, kind, what| match dir.stat(name.as_bytes())?.kind {
-        found if found == kind => Ok(()),
-        _ => Err(Error::new(
-            ErrorKind::InvalidData,
-            format!("{name} is not a {what}"),
-        )),
-    };
-    expect("blobs", InodeKind::Directory, "directory")?;
-    expect(INDEX_FILE, InodeKind::File, "regular file")
+    store.open_file(INDEX_FILE)?;
+    Ok(())
+}
+
+/// Reads a file beside the blobs, of at most `limit` bytes.
+fn read_file(store: &DirStore, name: &str, limit: u64) -> Result<Vec<u8>> {
+    let file = store.open_file(name)?;
+    let size = file.metadata().context(|| format!("stat {name}"))?.len();
+    let mut content = Vec::new();
+    if size <= limit {
+        // The file may grow while it is read: one byte above the limit tells.
+        file.take(limit.saturating_add(1))
+            .read_to_end(&mut content)
+            .context(|| format!("read {name}"))?;
+    }
+    if size.max(content.len() as u64) > limit {
+        let message = format!("{name} is larger than the limit of {limit} bytes");
+        return Err(Error::new(ErrorKind::LimitExceeded, message));
+    }
+    Ok(content)
 }
 
 fn expect_kind(descriptor: &Descriptor, kind: MediaKind, what: &str) -> Result<()> {
@@ -307,178 +328,4 @@ fn expect_kind(descriptor: &Descriptor, kind: MediaKind, what: &str) -> Result<(
         descriptor.media_type()
     );
     Err(Error::new(ErrorKind::Unsupported, message))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::test_layout::TestLayout;
-    use super::*;
-    use crate::image::{CONFIG, MANIFEST};
-
-    #[test]
-    fn a_new_layout_has_umocis_bytes() {
-        let scratch = tempfile::tempdir().unwrap();
-        let path = scratch.path().join("new/layout");
-        Layout::create(&path).unwrap();
-        assert_eq!(
-            fs::read(path.join("oci-layout")).unwrap(),
-            b"{\"imageLayoutVersion\":\"1.0.0\"}\n"
-        );
-        let index = "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}\n";
-        assert_eq!(fs::read_to_string(path.join("index.json")).unwrap(), index);
-        assert!(path.join("blobs/sha256").is_dir());
-        let mode = fs::metadata(path.join("index.json"))
-            .unwrap()
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o600, 0o600);
-        assert!(Layout::open(&path).unwrap().tags().unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_layout_is_not_made_over_anything() {
-        let scratch = tempfile::tempdir().unwrap();
-        for (name, make) in [("dir", true), ("file", false)] {
-            let path = scratch.path().join(name);
-            if make {
-                fs::create_dir(&path).unwrap();
-            } else {
-                fs::write(&path, b"x").unwrap();
-            }
-            assert_eq!(
-                Layout::create(&path).err().unwrap().kind(),
-                ErrorKind::AlreadyExists
-            );
-        }
-        assert!(Layout::create(Path::new("")).is_err());
-        assert!(Layout::create(&scratch.path().join("file/below")).is_err());
-        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 2);
-    }
-
-    #[test]
-    fn what_is_no_layout_is_not_opened() {
-        type Damage = fn(&Path);
-        let table: [(&str, Damage); 9] = [
-            ("no oci-layout", |path| {
-                fs::remove_file(path.join("oci-layout")).unwrap();
-            }),
-            ("bad oci-layout", |path| {
-                fs::write(path.join("oci-layout"), b"{").unwrap();
-            }),
-            ("array", |path| {
-                fs::write(path.join("oci-layout"), b"[]").unwrap();
-            }),
-            ("version", |path| {
-                fs::write(
-                    path.join("oci-layout"),
-                    br#"{"imageLayoutVersion":"9.0.0"}"#,
-                )
-                .unwrap();
-            }),
-            ("version type", |path| {
-                fs::write(path.join("oci-layout"), br#"{"imageLayoutVersion":1}"#).unwrap();
-            }),
-            ("no index.json", |path| {
-                fs::remove_file(path.join("index.json")).unwrap();
-            }),
-            ("index.json is a directory", |path| {
-                fs::remove_file(path.join("index.json")).unwrap();
-                fs::create_dir(path.join("index.json")).unwrap();
-            }),
-            ("no blobs", |path| {
-                fs::remove_dir_all(path.join("blobs")).unwrap();
-            }),
-            ("blobs is a file", |path| {
-                fs::remove_dir_all(path.join("blobs")).unwrap();
-                fs::write(path.join("blobs"), b"").unwrap();
-            }),
-        ];
-        for (name, damage) in table {
-            let layout = TestLayout::new();
-            damage(layout.path());
-            let error = Layout::open(layout.path()).err().unwrap();
-            assert_eq!(error.kind(), ErrorKind::InvalidData, "{name}: {error:?}");
-            assert!(
-                error.to_string().contains("invalid image detected"),
-                "{name}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_missing_layout_is_not_found_and_hints_at_init() {
-        let scratch = tempfile::tempdir().unwrap();
-        let error = Layout::open(&scratch.path().join("none")).err().unwrap();
-        assert_eq!(error.kind(), ErrorKind::NotFound);
-        assert!(error.hints()[0].contains("init"));
-    }
-
-    #[test]
-    fn a_document_above_the_limit_is_not_read() {
-        let layout = TestLayout::new();
-        let manifest = layout.document(MANIFEST, &json!({"schemaVersion": 2}));
-        let huge = Descriptor::new(MANIFEST, manifest.digest().clone(), 300 << 20);
-        assert_eq!(
-            layout.open().read_document(&huge).unwrap_err().kind(),
-            ErrorKind::LimitExceeded
-        );
-    }
-
-    #[test]
-    fn a_blob_that_is_no_file_is_an_error_and_no_hang() {
-        let layout = TestLayout::new();
-        let config = layout.blob(CONFIG, br#"{"os":"linux"}"#);
-        let path = layout.blob_path(&config);
-        fs::remove_file(&path).unwrap();
-        assert_eq!(
-            layout.open().config(&config).unwrap_err().kind(),
-            ErrorKind::NotFound
-        );
-        rustix::fs::mkfifoat(
-            rustix::fs::CWD,
-            &path,
-            rustix::fs::Mode::from_raw_mode(0o600),
-        )
-        .unwrap();
-        assert_eq!(
-            layout.open().config(&config).unwrap_err().kind(),
-            ErrorKind::InvalidData
-        );
-        fs::remove_file(&path).unwrap();
-        fs::create_dir(&path).unwrap();
-        assert_eq!(
-            layout.open().config(&config).unwrap_err().kind(),
-            ErrorKind::InvalidData
-        );
-        fs::remove_dir(&path).unwrap();
-        let embedded = json!({"mediaType": CONFIG, "digest": config.digest().to_string(), "size": 14, "data": "eyJvcyI6ImxpbnV4In0="});
-        let embedded = Descriptor::from_value(&embedded).unwrap();
-        assert_eq!(
-            layout.open().config(&embedded).unwrap().os(),
-            "linux",
-            "embedded data needs no blob"
-        );
-    }
-
-    #[test]
-    fn only_known_types_are_parsed() {
-        let layout = TestLayout::new();
-        let config = layout.document("application/vnd.example+json", &json!({}));
-        assert_eq!(
-            layout.open().config(&config).unwrap_err().kind(),
-            ErrorKind::Unsupported
-        );
-        assert_eq!(
-            layout.open().manifest(&config).unwrap_err().kind(),
-            ErrorKind::Unsupported
-        );
-        let empty = layout.document(crate::image::EMPTY, &json!({"a": 1}));
-        assert_eq!(
-            layout.open().read_document(&empty).unwrap_err().kind(),
-            ErrorKind::InvalidData
-        );
-    }
 }

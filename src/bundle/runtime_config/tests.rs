@@ -256,11 +256,28 @@ fn images_for_other_systems_and_with_broken_environments_are_refused() {
         let error =
             generate_with(&image, &MapOptions::default(), &Warnings::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{os}");
+        assert_eq!(error.hints(), [ROOTFS_ALONE]);
     }
-    assert_eq!(
-        generate(&json!({"Env": ["A"]})).unwrap_err().kind(),
-        ErrorKind::InvalidData
-    );
+    let error = generate(&json!({"Env": ["A"]})).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidData);
+    assert_eq!(error.hints(), [ROOTFS_ALONE]);
+}
+
+#[test]
+fn an_unknown_user_of_a_known_rootfs_is_an_error_that_hints_at_the_rootfs_alone() {
+    let rootfs = tempfile::tempdir().unwrap();
+    let root = Root::open(rootfs.path(), crate::fs::Access::Plain).unwrap();
+    let map_options = MapOptions::default();
+    let options = RuntimeConfigOptions {
+        rootfs: Some(&root),
+        root_path: "rootfs".to_owned(),
+        map_options: &map_options,
+        resolv_conf: None,
+    };
+    let image = image(&json!({"User": "nobody-knows"}));
+    let error = runtime_config(&image, &options, &Warnings::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(error.hints(), [ROOTFS_ALONE]);
 }
 
 #[test]

@@ -156,7 +156,7 @@ impl Validator<'_> {
     }
 
     fn layout_file(&mut self) {
-        if let Err(error) = super::check(&self.layout.dir, self.layout.limits()) {
+        if let Err(error) = super::check(self.layout.store(), self.layout.limits()) {
             self.find(super::LAYOUT_FILE, code::MALFORMED_LAYOUT, error.chain());
         }
     }
@@ -178,7 +178,10 @@ impl Validator<'_> {
                 format!("tag not found: {tag}"),
             ));
         }
-        self.index_schema();
+        // Reading fills these members in.
+        for message in schema_faults(index.members(), INDEX, "manifests") {
+            self.find(INDEX_FILE, code::MALFORMED_LAYOUT, message);
+        }
         let mut entries = Vec::new();
         for (number, entry) in index.entries().iter().enumerate() {
             if tag.is_some_and(|tag| crate::image::ref_name(entry) != Some(tag.as_str())) {
@@ -197,22 +200,6 @@ impl Validator<'_> {
         }
         self.duplicate_tags(&entries);
         Ok(Some(entries))
-    }
-
-    /// The members that an index must have, which the lenient reading of `index.json` fills in.
-    fn index_schema(&mut self) {
-        let limit = self.layout.limits().document_size;
-        let raw = self
-            .layout
-            .dir
-            .read_file(INDEX_FILE.as_bytes(), limit)
-            .and_then(|bytes| parse_json(&bytes));
-        let Ok(Value::Object(raw)) = raw else {
-            return;
-        };
-        for message in schema_faults(&raw, INDEX, "manifests") {
-            self.find(INDEX_FILE, code::MALFORMED_LAYOUT, message);
-        }
     }
 
     fn duplicate_tags(&mut self, entries: &[Descriptor]) {

@@ -1,0 +1,454 @@
+//! Edits of one image.
+//!
+//! ```text
+//! resolve -> Mutator::new (lease, documents in memory) -> edits, layers stored as blobs -> commit (index lock)
+//! ```
+//!
+//! - **The JSON is edited.** What this program does not know stays where it is. A document in which everything is known
+//!   comes out as Go's encoder would write it, byte for byte as umoci's (`image::canonical`).
+//! - **Nothing is visible before commit.** Blobs that were stored until then are garbage if it does not come to that.
+//! - **A tag keeps leading where it led.** The manifest may lie in indexes: they are rewritten up to the entry of
+//!   `index.json`, everything beside the changed child as it was, and that entry takes the tag, in place of the entries
+//!   that had it, at the end of the list.
+//! - **Nothing is written that would be refused when it is read.** The documents are checked before they are stored.
+//!
+//! Who edits what a tag means *now* uses [`Layout::edit`], which resolves, edits and commits under one lock, so that of
+//! two edits at the same time none is lost. Layers are stored before ([`Layout::store_layer`]), because that takes long.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use oci_cas::dir::Lease;
+use oci_cas::{Algorithm, StoreExt};
+use serde_json::{Map, Value};
+
+use super::index::IndexFile;
+use super::{DescriptorPath, Layout};
+use crate::archive::EncoderOptions;
+use crate::image::{
+    CONFIG, ConfigEdit, Descriptor, DiffId, Document, ImageConfig, Index, MANIFEST, Manifest,
+    MediaKind, Platform, Tag, follow_platform, layers_mut, object_mut, parse_json, repoint,
+    set_annotations, to_go_json,
+};
+use crate::{Error, ErrorKind, Result, ResultExt};
+
+/// A history entry to be appended. Members that are `None` or empty are left out of the document.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewHistory {
+    /// When, RFC 3339, written as it is.
+    pub created: Option<String>,
+    /// The command.
+    pub created_by: String,
+    /// Who.
+    pub author: String,
+    /// Free text.
+    pub comment: String,
+    /// Whether the step made no layer.
+    pub empty_layer: bool,
+}
+
+impl NewHistory {
+    fn into_value(self) -> Value {
+        let mut entry = Map::new();
+        if let Some(created) = self.created {
+            entry.insert("created".to_owned(), created.into());
+        }
+        let texts = [
+            ("created_by", self.created_by),
+            ("author", self.author),
+            ("comment", self.comment),
+        ];
+        for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
+            entry.insert(name.to_owned(), text.into());
+        }
+        if self.empty_layer {
+            entry.insert("empty_layer".to_owned(), true.into());
+        }
+        Value::Object(entry)
+    }
+}
+
+/// One image under edit. Nothing is visible before [`commit`](Self::commit); dropped without it, the image is as it was.
+///
+/// ```
+/// use oci_bundle::image::Tag;
+/// use oci_bundle::layout::{Layout, Mutator, NewHistory};
+///
+/// # let scratch = tempfile::tempdir()?;
+/// # let path = scratch.path().join("layout");
+/// let layout = Layout::create(&path)?;
+/// let tag = Tag::new("latest")?;
+/// layout.new_image(&tag, "2024-01-01T00:00:00Z")?;
+///
+/// let image = layout.resolve(&tag, None)?;
+/// let mut mutator = Mutator::new(&layout, &image)?;
+/// mutator.config_mut()["author"] = "A U Thor".into();
+/// mutator.add_history(NewHistory {
+///     created_by: "signed".to_owned(),
+///     empty_layer: true,
+///     ..NewHistory::default()
+/// })?;
+/// let edited = mutator.commit(&Tag::new("signed")?)?;
+///
+/// let manifest = layout.manifest(edited.target())?;
+/// assert_eq!(layout.config(&manifest.config)?.author(), "A U Thor");
+/// assert_eq!(layout.tags()?, ["latest", "signed"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Mutator<'l> {
+    layout: &'l Layout,
+    path: DescriptorPath,
+    manifest: Value,
+    config: Value,
+    /// The config as it was read.
+    original: Value,
+    entry_annotations: BTreeMap<String, String>,
+    /// Keeps the layers that the image shares with its source.
+    _lease: Lease,
+}
+
+impl<'l> Mutator<'l> {
+    /// Begins with the image at the end of a descriptor path, an OCI manifest with an OCI image config.
+    ///
+    /// No blob is swept while the mutator lives; a [`Layout::gc`] of other processes waits, one through this very layout
+    /// object fails.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] for a manifest or config of another type (Docker's; an artifact's), otherwise as
+    /// [`Layout::manifest`] and [`Layout::config`].
+    pub fn new(layout: &'l Layout, path: &DescriptorPath) -> Result<Self> {
+        let lease = layout
+            .store()
+            .lease()
+            .context(|| "protect the image's blobs")?;
+        let target = path.target();
+        expect_type(target, MANIFEST, "image manifest")?;
+        let manifest = layout.manifest(target)?;
+        expect_type(&manifest.config, CONFIG, "image config")?;
+        let config = layout.config(&manifest.config)?;
+        Ok(Self {
+            layout,
+            path: path.clone(),
+            manifest: manifest.raw().clone(),
+            config: config.raw().clone(),
+            original: config.raw().clone(),
+            entry_annotations: BTreeMap::new(),
+            _lease: lease,
+        })
+    }
+
+    /// The config document as it is by now.
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// The config document, to be edited.
+    pub fn config_mut(&mut self) -> &mut Value {
+        &mut self.config
+    }
+
+    /// The manifest document as it is by now; its `config` is replaced by [`commit`](Self::commit).
+    pub fn manifest(&self) -> &Value {
+        &self.manifest
+    }
+
+    /// The manifest document, to be edited.
+    pub fn manifest_mut(&mut self) -> &mut Value {
+        &mut self.manifest
+    }
+
+    /// The entry of `index.json` that led to the image, as it was.
+    pub fn entry(&self) -> &Descriptor {
+        self.path.root()
+    }
+
+    /// The image's author as the config has it by now, or `""`.
+    pub fn author(&self) -> &str {
+        self.config
+            .get("author")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+
+    /// Sets annotations of the entry of `index.json`.
+    pub fn annotate_entry(&mut self, annotations: &BTreeMap<String, String>) {
+        self.entry_annotations.extend(annotations.clone());
+    }
+
+    /// Sets annotations of the top layer.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] when there is no layer, [`ErrorKind::InvalidData`] when the document is malformed.
+    pub fn annotate_top_layer(&mut self, annotations: &BTreeMap<String, String>) -> Result<()> {
+        let top = layers_mut(&mut self.manifest)?.last_mut();
+        let top = top.ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidInput,
+                "the image has no layer to annotate",
+            )
+        })?;
+        set_annotations(Document::Descriptor, object_mut(top)?, annotations)
+    }
+
+    /// Appends a history entry.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidData`] when the document has been made malformed.
+    pub fn add_history(&mut self, history: NewHistory) -> Result<()> {
+        ConfigEdit::new(&mut self.config)?.push_history(history.into_value())
+    }
+
+    /// The layers with their diff IDs, bottom first, as they are by now.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidData`] when the numbers of layers and of diff IDs differ, or a document has been made
+    /// malformed.
+    pub fn layers(&self) -> Result<Vec<(Descriptor, DiffId)>> {
+        let manifest = Manifest::parse(&to_go_json(&self.manifest), MANIFEST)?;
+        let config = ImageConfig::parse(&to_go_json(&self.config))?;
+        pair(manifest.layers, config.diff_ids())
+    }
+
+    /// Appends a layer: `produce` writes its uncompressed tar stream to the writer that it is given. The stream is hashed,
+    /// compressed and stored in one pass, and never held as a whole.
+    ///
+    /// The descriptor gets `annotations`, and the size of the stream in bytes as `ci.umo.uncompressed_blob_size` where it
+    /// differs from the blob's. `history` describes the layer; without it the image's history no longer covers all layers.
+    ///
+    /// # Errors
+    ///
+    /// Those of `produce`, [`Layout::store_layer`] and [`push_layer`](Self::push_layer). The image under edit is then as
+    /// it was.
+    pub fn add_layer(
+        &mut self,
+        options: EncoderOptions,
+        annotations: &BTreeMap<String, String>,
+        history: Option<NewHistory>,
+        produce: &mut dyn FnMut(&mut dyn Write) -> Result<()>,
+    ) -> Result<(Descriptor, DiffId)> {
+        // What cannot be extended is found out before the work.
+        self.layers()?;
+        let (descriptor, diff_id) = self.layout.store_layer(options, annotations, produce)?;
+        self.push_layer(&descriptor, &diff_id, history)?;
+        Ok((descriptor, diff_id))
+    }
+
+    /// Appends a layer whose blob is stored.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`layers`](Self::layers); a layer behind a gap would be taken for another one.
+    pub fn push_layer(
+        &mut self,
+        descriptor: &Descriptor,
+        diff_id: &DiffId,
+        history: Option<NewHistory>,
+    ) -> Result<()> {
+        self.layers()?;
+        layers_mut(&mut self.manifest)?.push(descriptor.to_value());
+        let mut edit = ConfigEdit::new(&mut self.config)?;
+        edit.diff_ids()?.push(diff_id.to_string().into());
+        match history {
+            Some(history) => edit.push_history(
+                NewHistory {
+                    empty_layer: false,
+                    ..history
+                }
+                .into_value(),
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// Replaces all layers, bottom first. Their blobs must be stored. The history is left alone.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidData`] when a document has been made malformed.
+    pub fn set_layers(&mut self, layers: Vec<(Descriptor, DiffId)>) -> Result<()> {
+        let (descriptors, diff_ids): (Vec<_>, Vec<_>) = layers
+            .into_iter()
+            .map(|(descriptor, diff_id)| (descriptor.to_value(), Value::from(diff_id.to_string())))
+            .unzip();
+        *ConfigEdit::new(&mut self.config)?.diff_ids()? = diff_ids;
+        *layers_mut(&mut self.manifest)? = descriptors;
+        Ok(())
+    }
+
+    /// Stores a layer's blob without adding it to the image; see [`Layout::store_layer`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Layout::store_layer`].
+    pub fn store_layer(
+        &mut self,
+        options: EncoderOptions,
+        produce: &mut dyn FnMut(&mut dyn Write) -> Result<()>,
+    ) -> Result<(Descriptor, DiffId)> {
+        self.layout.store_layer(options, &BTreeMap::new(), produce)
+    }
+
+    /// Stores the config, the manifest and the indexes above it, and makes `tag` lead there, in place of what had the
+    /// name. Returns the new path, as resolving the tag would.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidData`] or [`ErrorKind::LimitExceeded`] when a document could not be read again, otherwise
+    /// those of writing. The index is then as it was.
+    pub fn commit(self, tag: &Tag) -> Result<DescriptorPath> {
+        let layout = self.layout;
+        layout
+            .update_index(|index| self.commit_to(index, tag))
+            .context(|| format!("write image {tag}"))
+    }
+
+    fn commit_to(mut self, index: &mut IndexFile, tag: &Tag) -> Result<DescriptorPath> {
+        let config = self.store_config()?;
+        object_mut(&mut self.manifest)?.insert("config".to_owned(), config.to_value());
+        Document::Manifest.canonicalize(&mut self.manifest);
+        let bytes = to_go_json(&self.manifest);
+        let manifest = Manifest::parse(&bytes, MANIFEST).context(|| "check the new manifest")?;
+        let (count, limit) = (manifest.layers.len(), self.layout.limits().layer_count);
+        if count > limit {
+            let message = format!("{count} layers, where the limit is {limit}");
+            return Err(Error::new(ErrorKind::LimitExceeded, message));
+        }
+        let mut leaf = self.store(self.path.target(), &bytes)?.raw().clone();
+        follow_platform(&mut leaf, &self.original, &self.config);
+        let mut path = vec![Descriptor::from_value(&Value::Object(leaf))?];
+        for pair in self.path.0.windows(2).rev() {
+            let [parent, old] = pair else { continue };
+            let parent = self.store_parent(parent, old, &path[path.len() - 1])?;
+            path.push(parent);
+        }
+        path.reverse();
+        let mut root = path[0].raw().clone();
+        set_annotations(Document::Descriptor, &mut root, &self.entry_annotations)?;
+        path[0] = Descriptor::from_value(&Value::Object(root))?.with_ref_name(tag);
+        index.set(tag, path[0].raw().clone());
+        Ok(DescriptorPath(path))
+    }
+
+    /// Stores the config; its descriptor has nothing but the three required members.
+    fn store_config(&mut self) -> Result<Descriptor> {
+        ConfigEdit::new(&mut self.config)?.diff_ids()?;
+        Document::Config.canonicalize(&mut self.config);
+        let bytes = to_go_json(&self.config);
+        ImageConfig::parse(&bytes).context(|| "check the new image config")?;
+        let digest = self.put(&bytes)?;
+        Ok(Descriptor::new(CONFIG, digest, bytes.len() as u64))
+    }
+
+    /// Stores the document that one descriptor of the path leads to, with the new child in place of the old.
+    fn store_parent(
+        &self,
+        parent: &Descriptor,
+        old: &Descriptor,
+        new: &Descriptor,
+    ) -> Result<Descriptor> {
+        let bytes = self.layout.read_document(parent)?;
+        let mut document =
+            parse_json(&bytes).context(|| format!("parse blob {}", parent.digest()))?;
+        if parent.kind() == MediaKind::Descriptor {
+            document = new.to_value();
+        } else {
+            let entries = object_mut(&mut document)?.get_mut("manifests");
+            let old = old.to_value();
+            for entry in entries.and_then(Value::as_array_mut).into_iter().flatten() {
+                if *entry == old {
+                    *entry = new.to_value();
+                }
+            }
+            Document::Index.canonicalize(&mut document);
+        }
+        let bytes = to_go_json(&document);
+        if parent.kind() == MediaKind::Index {
+            Index::parse(&bytes, parent.media_type()).context(|| "check the new index")?;
+        }
+        self.store(parent, &bytes)
+    }
+
+    /// Stores a document in place of another, and returns the latter's descriptor for the former.
+    fn store(&self, old: &Descriptor, bytes: &[u8]) -> Result<Descriptor> {
+        repoint(old, &self.put(bytes)?, bytes)
+    }
+
+    fn put(&self, bytes: &[u8]) -> Result<oci_cas::Digest> {
+        let (size, limit) = (bytes.len() as u64, self.layout.limits().document_size);
+        if size > limit {
+            let message = format!(
+                "a document of {size} bytes would be larger than the limit of {limit} bytes"
+            );
+            return Err(Error::new(ErrorKind::LimitExceeded, message));
+        }
+        self.layout
+            .store()
+            .put(Algorithm::Sha256, bytes)
+            .context(|| "store a document")
+    }
+}
+
+impl Layout {
+    /// Edits the image that `source` means and makes `target` lead to the result. From resolving to committing nobody
+    /// else can change the layout's names, hence `edit` should be quick: layers are stored before.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Layout::resolve`], [`Mutator::new`], `edit` and [`Mutator::commit`]. The index is then as it was.
+    pub fn edit(
+        &self,
+        source: &Tag,
+        platform: Option<&Platform>,
+        target: &Tag,
+        edit: impl FnOnce(&mut Mutator<'_>) -> Result<()>,
+    ) -> Result<DescriptorPath> {
+        self.update_index(|index| {
+            let path = self.resolve_in(index, source, platform)?;
+            let mut mutator = Mutator::new(self, &path)?;
+            edit(&mut mutator)?;
+            mutator
+                .commit_to(index, target)
+                .context(|| format!("write image {target}"))
+        })
+    }
+}
+
+/// Puts layers and diff IDs together.
+pub(super) fn pair(
+    layers: Vec<Descriptor>,
+    diff_ids: &[DiffId],
+) -> Result<Vec<(Descriptor, DiffId)>> {
+    let (found, wanted) = (diff_ids.len(), layers.len());
+    if found != wanted {
+        let message = format!(
+            "the image has {wanted} layers, but its config names {found} diff IDs: it can't be told which belong together"
+        );
+        return Err(Error::new(ErrorKind::InvalidData, message));
+    }
+    Ok(layers.into_iter().zip(diff_ids.iter().cloned()).collect())
+}
+
+fn expect_type(descriptor: &Descriptor, media_type: &str, what: &str) -> Result<()> {
+    if descriptor.media_type() == media_type {
+        return Ok(());
+    }
+    let message = format!(
+        "unsupported source type: blob {} has the type {:?}, where an OCI {what} is needed",
+        descriptor.digest(),
+        descriptor.media_type()
+    );
+    let error = Error::new(ErrorKind::Unsupported, message);
+    Err(match descriptor.kind() {
+        MediaKind::Manifest | MediaKind::Config => error.with_hint(
+            "images of Docker's types can be unpacked but not edited: convert a copy first, for example with skopeo copy --format oci",
+        ),
+        _ => error,
+    })
+}
+
+#[cfg(test)]
+mod tests;
