@@ -29,9 +29,9 @@
 //! RESOLVE_NO_SYMLINKS)` answers nearly always. The walk by hand opens one component at a time, so that it cannot be
 //! misled by somebody who exchanges them, and it knows where it is without asking `/proc`.
 //!
-//! **The record of a tree comes out of making it** ([`fs::tree`](crate::fs::tree)). Only directories are looked at again,
-//! while their metadata is applied, for their size and link count; and what the kernel may have changed: ACLs,
-//! capabilities, times beyond 32 bits.
+//! **The record of a tree comes out of making it** ([`fs::tree`](crate::fs::tree)), without a second walk: a file is looked
+//! at once more before it is closed, a directory while its metadata is applied, and only the names of inodes that were
+//! linked afterwards are looked at again in the end.
 //!
 //! **Hard links may come before their targets** (umoci refuses them): they wait for the end of the layer.
 //!
@@ -56,3 +56,35 @@
 //! their order.
 //!
 //! **`ociVersion` is the lowest that covers what is used**, because crun 1.8 refuses umoci's 1.3.0.
+//!
+//! # Repacking
+//!
+//! **The stat index repeats the record.** It has the words of the mtree manifest and, beside them, device, inode, ctime and
+//! device number, so that a repack without a change parses no manifest at all; the manifest is only hashed, to know that
+//! the index is its own. An inode counts as proven when all of it is equal and its ctime is older than the index by more
+//! than the clock's granularity. Without a usable index, everything is compared with the manifest and hashed.
+//!
+//! **One `statx` a file while unpacking**, on the descriptor that is still open, is the price of the index: it is the last
+//! look before anybody else can reach the file.
+//!
+//! **Shared memory mappings are the hole that is left.** On tmpfs a write through one changes no time. `--verify` is for
+//! whoever has such programs; distrusting every file on a tmpfs would take the index away from all others.
+//!
+//! **Gzip is one member, deflated in blocks** that each see the 32 KiB before them. Readers that stop after the first
+//! member exist; the bytes depend neither on the number of threads nor on how the input is cut. Each block gets a fresh
+//! compressor, because a reset one gives other bytes.
+//!
+//! **The default gzip level is 3**, at which the layers have the size of umoci's.
+//!
+//! **Layers are stored first, names change after, under the lock.** Whoever edits resolves, edits and commits while nobody
+//! else can change the index ([`Layout::edit`](crate::layout::Layout::edit)); repack, whose image is named by its bundle,
+//! commits to where it came from.
+//!
+//! **Documents are canonical only when all of them is known.** A document in which every member is known comes out as umoci
+//! would write it; one with others keeps its order.
+//!
+//! # Reading without unpacking
+//!
+//! **A view is an unpack whose third stage keeps names instead of making files** ([`layer::view`](crate::layer::view)). One
+//! property holds the two together: the view of generated layers equals what unpacking them makes. `squash`, `diff`, `cat`
+//! and `files` are built on it; content is read from the layer that has it, verified.

@@ -18,6 +18,10 @@
 //! | `UnpackLayer` | [`layer::unpack_layer`] |
 //! | `UnpackManifest`, with `StartFrom` and `AfterLayerUnpack` | [`ops::unpack_manifest`] |
 //! | `UnpackRootfs` | [`ops::raw_unpack`] |
+//! | `GenerateLayer` | [`layer::generate_layer`] |
+//! | `GenerateInsertLayer` | [`layer::generate_insert_layer`] |
+//! | `mutate.Mutator` | [`layout::Mutator`] |
+//! | mtree check | [`mtree::compare`], [`mtree::diff`] |
 //! | `UnpackRuntimeJSON` | [`bundle::runtime_config`] |
 //! | `ToRootless` | [`bundle::to_rootless`] |
 //!

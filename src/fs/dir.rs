@@ -5,13 +5,14 @@ use std::fs::File;
 use std::io::Read;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, StatxFlags};
 use rustix::io::Errno;
 
 use super::file::FileWriter;
-use super::stat::{InodeKind, Stat};
+use super::stat::{InodeId, InodeKind, Stat};
 use super::xattr::{self, Xattrs};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -25,8 +26,25 @@ pub enum Access {
     Unprivileged,
 }
 
-/// A name or path for people: control characters and backslashes escaped, invalid UTF-8 replaced.
+/// How many characters of a path are shown: the longest name of a file, and a little of the way to it.
+const SHOWN_LENGTH: usize = 300;
+
+/// A name or path for people: control characters and backslashes escaped, invalid UTF-8 replaced, the middle of what is
+/// longer than 300 characters left out.
 pub fn escape_name(name: &[u8]) -> String {
+    let text = escape_whole(name);
+    let length = text.chars().count();
+    if length <= SHOWN_LENGTH {
+        return text;
+    }
+    let half = SHOWN_LENGTH / 2;
+    let cut = |from: usize| text.chars().skip(from);
+    let start: String = cut(0).take(half).collect();
+    let end: String = cut(length - half).collect();
+    format!("{start}\u{2026}{end}")
+}
+
+fn escape_whole(name: &[u8]) -> String {
     let mut text = String::with_capacity(name.len());
     for character in String::from_utf8_lossy(name).chars() {
         if character.is_control() || character == '\\' {
@@ -88,7 +106,11 @@ impl Dir {
     }
 
     /// Takes an open directory; `path` is for messages.
-    pub(super) fn from_fd(fd: OwnedFd, path: PathBuf, access: Access) -> Self {
+    pub(super) fn from_fd(fd: OwnedFd, mut path: PathBuf, access: Access) -> Self {
+        // A directory opened as its own `.` is shown by its name.
+        if path.as_os_str().as_bytes().ends_with(b"/.") {
+            path = path.components().collect();
+        }
         Self {
             fd,
             path,
@@ -150,8 +172,11 @@ impl Dir {
         &self.path
     }
 
-    /// The path of a name in it, for messages.
+    /// The path of a name in it, for messages; that of the directory itself for an empty name.
     pub fn path_of(&self, name: &[u8]) -> PathBuf {
+        if name.is_empty() {
+            return self.path.clone();
+        }
         self.path.join(escape_name(name))
     }
 
@@ -244,6 +269,16 @@ impl Dir {
     fn try_open_dir(&self, name: &[u8]) -> std::result::Result<Self, Errno> {
         let fd = rustix::fs::openat(&self.fd, name, OPEN_DIR, Mode::empty())?;
         Self::opened(fd, self.path_of(name), self.access).map_err(|_| Errno::ACCESS)
+    }
+
+    /// Opens the directory that holds it, if that is still the one expected. `None` if it has been moved meanwhile.
+    pub(super) fn open_parent(&self, expected: InodeId) -> Result<Option<Self>> {
+        let mut parent = self.open_dir(b"..")?;
+        self.path
+            .parent()
+            .unwrap_or(&self.path)
+            .clone_into(&mut parent.path);
+        Ok((parent.stat_self()?.id == expected).then_some(parent))
     }
 
     /// Opens a directory in it, or says that the name is missing or something else.
@@ -479,6 +514,15 @@ impl Dir {
             .map_err(|error| {
                 error.context(format!("link to {}", target_dir.path_of(target).display()))
             })
+    }
+
+    /// Gives a name to what has another one; what had that name goes.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no such name, or if a directory is in the way.
+    pub fn rename_over(&self, from: &[u8], to: &[u8]) -> Result<()> {
+        rustix::fs::renameat(&self.fd, from, &self.fd, to).map_err(self.fail("rename to", to))
     }
 
     fn made(

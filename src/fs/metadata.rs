@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
 use super::dir::Dir;
+use super::stat::Stat;
 use super::xattr::{self, Target, Xattrs};
 use crate::error::{Error, Result};
 
@@ -102,6 +103,18 @@ impl Inode<'_> {
 
     fn fail<'a>(&'a self, operation: &'a str) -> impl FnOnce(Errno) -> Error + 'a {
         move |errno| Error::io(operation, self.path(), errno)
+    }
+
+    /// What is known of it now.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no such name, or if the kernel refuses.
+    pub fn stat(&self) -> Result<Stat> {
+        match self {
+            Self::Open(fd, ..) => super::dir::stat_of(*fd).map_err(self.fail("stat")),
+            Self::Named(dir, name) => dir.stat(name),
+        }
     }
 
     fn chown(&self, (uid, gid): (u32, u32)) -> Result<()> {

@@ -10,25 +10,34 @@
 //! | `dir.rs` | one open directory: look, create |
 //! | `file.rs` | a new file being written |
 //! | `remove.rs` | removing whole trees |
+//! | `reader.rs` | a file being read that must not change meanwhile |
 //! | `stat.rs` | what the kernel says of an inode |
 //! | `metadata.rs` | owner, mode, xattrs, times, in the one right order |
 //! | `xattr.rs` | extended attributes |
 //! | `idmap.rs` | user and group id maps |
 //! | `tree.rs` | a directory tree in memory: what an extraction made |
 //! | `staging.rs` | a directory that becomes visible at the end, or not at all |
+//! | `stale.rs` | staging directories that dead processes left |
+//! | `live.rs` | those that this process has in the making |
 //! | `atomic.rs` | a file that is replaced whole |
+//! | `input.rs` | a file of the user's, read as a stream |
 //! | `probe.rs` | what this process and this file system can do |
 //! | `syscall.rs` | what needs `unsafe` |
 
 pub mod atomic;
+mod change;
 mod dir;
 mod file;
 mod idmap;
+pub mod input;
+mod live;
 mod metadata;
 pub mod probe;
+mod reader;
 mod remove;
 mod root;
 pub mod staging;
+mod stale;
 mod stat;
 mod syscall;
 #[cfg(test)]
@@ -36,10 +45,12 @@ mod tests;
 pub mod tree;
 pub mod xattr;
 
+pub use change::{Change, ChangeKind};
 pub use dir::{Access, Dir, escape_name};
 pub use file::FileWriter;
 pub use idmap::{IdMap, IdRange, MapOptions};
 pub use metadata::{Inode, Metadata, Refused, Rules, Times};
+pub use reader::FileReader;
 pub use root::{Resolved, Root};
 pub use stat::{InodeId, InodeKind, Stat};
 pub use syscall::private_umask;

@@ -18,6 +18,21 @@ pub fn is_superuser() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Whether the process was started to ignore a signal, as `nohup` does.
+///
+/// Where `/proc` is missing, the answer is "no".
+pub fn ignores_signal(signal: i32) -> bool {
+    let ignored = std::fs::read_to_string("/proc/self/status").ok();
+    let ignored = ignored.as_deref().and_then(|status| {
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        u64::from_str_radix(mask?.trim(), 16).ok()
+    });
+    let bit = u32::try_from(signal - 1)
+        .ok()
+        .and_then(|bit| 1u64.checked_shl(bit));
+    ignored.unwrap_or(0) & bit.unwrap_or(0) != 0
+}
+
 /// Whether new files in a directory are born with extended attributes: labels of a security module.
 ///
 /// Makes and removes a file named `.probe`.

@@ -1,9 +1,14 @@
 //! Removing a tree: by hand, without recursion, never onto another file system.
+//!
+//! On the way down only the lowest directories are kept open, however deep the tree is. Those above are opened again by
+//! `..`, and used only if they are still what was come through: somebody who moves directories meanwhile cannot lead
+//! the removal elsewhere.
 
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::dir::Dir;
+use super::stat::InodeId;
 use crate::error::{Error, ErrorKind, Result};
 
 impl Dir {
@@ -20,58 +25,88 @@ impl Dir {
             Err(errno) => return Err(self.fail("remove", name)(errno)),
         }
         let device = self.stat_self()?.id.dev;
-        // Depth is bounded by the path length that made the tree, but not the stack: go down and up by hand.
-        let mut stack = vec![self.open_to_empty(name, device)?];
+        // Nothing bounds the depth: neither the stack nor the descriptors may be used up by it.
+        let mut above: Vec<Emptying> = Vec::new();
+        let (mut level, mut dir) = self.open_to_empty(name, device)?;
         loop {
-            let Some(level) = stack.last_mut() else {
-                return Ok(());
-            };
-            let Some(child) = level.names.pop() else {
-                let done = stack.pop().map(|level| (level.name, level.dir));
-                let Some((name, dir)) = done else {
-                    return Ok(());
-                };
-                drop(dir);
-                let parent = stack.last().map_or(self, |level| &level.dir);
-                match rustix::fs::unlinkat(parent, &name, AtFlags::REMOVEDIR) {
-                    Ok(()) | Err(Errno::NOENT) => continue,
-                    Err(errno) => return Err(parent.fail("remove directory", &name)(errno)),
+            if let Some(child) = level.names.pop() {
+                match rustix::fs::unlinkat(&dir, &child, AtFlags::empty()) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(Errno::ISDIR | Errno::PERM) => {
+                        let (next, next_dir) = dir.open_to_empty(&child, device)?;
+                        level.dir = Some(std::mem::replace(&mut dir, next_dir));
+                        above.push(std::mem::replace(&mut level, next));
+                        if let Some(far) = above.len().checked_sub(OPEN_DIRS) {
+                            above[far].dir = None;
+                        }
+                    }
+                    Err(errno) => return Err(dir.fail("remove", &child)(errno)),
                 }
-            };
-            match rustix::fs::unlinkat(&level.dir, &child, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(Errno::ISDIR | Errno::PERM) => {
-                    let next = level.dir.open_to_empty(&child, device)?;
-                    stack.push(next);
-                }
-                Err(errno) => return Err(level.dir.fail("remove", &child)(errno)),
+                continue;
             }
+            let emptied = std::mem::take(&mut level.name);
+            let Some(next) = above.pop() else {
+                drop(dir);
+                return self.remove_emptied(&emptied);
+            };
+            level = next;
+            dir = level.open_again(&dir)?;
+            dir.remove_emptied(&emptied)?;
         }
     }
 
-    fn open_to_empty(&self, name: &[u8], device: u64) -> Result<Emptying> {
+    fn remove_emptied(&self, name: &[u8]) -> Result<()> {
+        match rustix::fs::unlinkat(self, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(self.fail("remove directory", name)(errno)),
+        }
+    }
+
+    fn open_to_empty(&self, name: &[u8], device: u64) -> Result<(Emptying, Self)> {
         let mut dir = self.open_dir(name)?;
         // It is about to go: there is no mode to give back.
         dir.keep_mode();
-        if dir.stat_self()?.id.dev != device {
+        let id = dir.stat_self()?.id;
+        if id.dev != device {
             let message = format!(
                 "remove {}: another file system is mounted there",
                 dir.path().display()
             );
             return Err(Error::new(ErrorKind::Busy, message).with_hint("unmount it first"));
         }
-        let names = dir.names()?;
-        Ok(Emptying {
+        let level = Emptying {
             name: name.to_vec(),
-            dir,
-            names,
-        })
+            id,
+            names: dir.names()?,
+            dir: None,
+        };
+        Ok((level, dir))
     }
 }
+
+/// How many directories above the one that is being emptied stay open.
+const OPEN_DIRS: usize = 16;
 
 /// A directory that is being emptied, and the names left in it.
 struct Emptying {
     name: Vec<u8>,
-    dir: Dir,
+    id: InodeId,
     names: Vec<Vec<u8>>,
+    /// The directory, while what is below it is being emptied, unless that is deep down.
+    dir: Option<Dir>,
+}
+
+impl Emptying {
+    /// The directory again, from one in it.
+    fn open_again(&mut self, below: &Dir) -> Result<Dir> {
+        if let Some(dir) = self.dir.take() {
+            return Ok(dir);
+        }
+        let Some(mut dir) = below.open_parent(self.id)? else {
+            let message = format!("remove {}: it was moved meanwhile", below.path().display());
+            return Err(Error::new(ErrorKind::Busy, message));
+        };
+        dir.keep_mode();
+        Ok(dir)
+    }
 }

@@ -2,9 +2,10 @@
 //!
 //! The fast way asks the kernel for the whole path at once, without symbolic links in it: `openat2(RESOLVE_BENEATH |
 //! RESOLVE_NO_SYMLINKS)`. Where that does not do, because there is a link, a component is missing or the owner has
-//! locked itself out, the path is walked by hand: one open directory a component, links read and put in front of the
-//! rest, absolute targets starting at the root, `..` never going above it. Neither way can be led out of the root by
-//! somebody who exchanges components meanwhile.
+//! locked itself out, the path is walked by hand: component by component, links read and put in front of the rest,
+//! absolute targets starting at the root, `..` never going above it. However deep that leads, one directory is open at a
+//! time; the way back up is taken only to the directories that were come through. Neither way can be led out of the
+//! root by somebody who exchanges components meanwhile.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -14,11 +15,17 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::dir::{Access, Dir, regular};
-use super::stat::{InodeKind, Stat};
+use super::stat::{InodeId, InodeKind, Stat};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How many symbolic links one path may lead through: the kernel's own limit.
 const MAX_LINKS: usize = 40;
+
+/// How many bytes of a path the kernel is asked for at once: below its limit of 4096 with the zero byte.
+const MAX_PIECE: usize = 4000;
+/// How many components the targets of these links may have together: 40 links of the longest targets would lead through
+/// 80,000 for each entry of an archive.
+const MAX_LINKED: usize = 8192;
 
 /// A directory that paths cannot leave.
 #[derive(Debug)]
@@ -59,7 +66,7 @@ impl Root {
             dir: Dir::open(path, access)?,
             access,
         };
-        match root.open_beneath(b".") {
+        match open_beneath(&root.dir, b".", access) {
             Err(Errno::NOSYS) => Err(Error::new(
                 ErrorKind::Unsupported,
                 "this kernel has no openat2",
@@ -100,16 +107,6 @@ impl Root {
         }
     }
 
-    /// Opens the directory at a path that has no symbolic links, no `.` or `..` and no leading slash; empty is the root.
-    fn open_beneath(&self, path: &[u8]) -> std::result::Result<Dir, Errno> {
-        let path: &[u8] = if path.is_empty() { b"." } else { path };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let strictly = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let fd =
-            retry(|| rustix::fs::openat2(self.dir.as_fd(), path, flags, Mode::empty(), strictly))?;
-        Ok(Dir::from_fd(fd, self.dir.path_of(path), self.access))
-    }
-
     /// Opens the directory that a path means (lexically clean, relative to the root), following symbolic links inside
     /// the root. At a name that cannot be entered, `obstacle` may make a directory and return `true` to have the name
     /// tried once more, or return `false` to end the search.
@@ -123,7 +120,7 @@ impl Root {
         path: &[u8],
         obstacle: &mut dyn FnMut(Obstacle<'_>) -> Result<bool>,
     ) -> Result<Option<Resolved>> {
-        match self.open_beneath(path) {
+        match open_beneath(&self.dir, path, self.access) {
             // A directory that its owner may not change is opened up on the way by hand.
             Ok(dir) if self.access == Access::Plain => Ok(Some(Resolved {
                 dir,
@@ -132,6 +129,21 @@ impl Root {
             _ => Walk::new(self).run(path, obstacle),
         }
     }
+}
+
+/// Opens the directory at a path below another that has no symbolic links, no `.` or `..` and no leading slash; empty is
+/// the directory itself.
+fn open_beneath(dir: &Dir, path: &[u8], access: Access) -> std::result::Result<Dir, Errno> {
+    let path: &[u8] = if path.is_empty() { b"." } else { path };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let strictly = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let fd = retry(|| rustix::fs::openat2(dir.as_fd(), path, flags, Mode::empty(), strictly))?;
+    Ok(Dir::from_fd(fd, dir.path_of(path), access))
+}
+
+/// Whether a component leads anywhere.
+fn is_name(component: &[u8]) -> bool {
+    !matches!(component, b"" | b".")
 }
 
 /// With a rename going on, the kernel may be unable to tell whether `..` left the root, and says "try again".
@@ -151,11 +163,17 @@ fn retry<T>(
 /// A path being walked by hand.
 struct Walk<'r> {
     root: &'r Root,
-    /// The directories entered, with their names: the place reached is the last one, or the root.
-    entered: Vec<(Vec<u8>, Dir)>,
+    /// The names entered and what they were.
+    entered: Vec<(Vec<u8>, Option<InodeId>)>,
+    /// The place reached; `None` at the root.
+    dir: Option<Dir>,
     /// The components to come, last one first.
     rest: Vec<Vec<u8>>,
     links: usize,
+    /// Whether to note what each directory on the way is: from the first `..` that asks for it.
+    careful: bool,
+    /// Components of the links' targets.
+    linked: usize,
 }
 
 impl<'r> Walk<'r> {
@@ -163,13 +181,17 @@ impl<'r> Walk<'r> {
         Self {
             root,
             entered: Vec::new(),
+            dir: None,
             rest: Vec::new(),
             links: 0,
+            // Directories that keep their owner out are opened one by one.
+            careful: root.access != Access::Plain,
+            linked: 0,
         }
     }
 
     fn here(&self) -> &Dir {
-        self.entered.last().map_or(&self.root.dir, |(_, dir)| dir)
+        self.dir.as_ref().unwrap_or(&self.root.dir)
     }
 
     fn path(&self) -> Vec<u8> {
@@ -184,6 +206,7 @@ impl<'r> Walk<'r> {
     fn put_in_front(&mut self, path: &[u8]) {
         self.rest
             .extend(path.split(|&byte| byte == b'/').rev().map(<[u8]>::to_vec));
+        self.leap();
     }
 
     fn run(
@@ -195,9 +218,7 @@ impl<'r> Walk<'r> {
         while let Some(name) = self.rest.pop() {
             match name.as_slice() {
                 b"" | b"." => {}
-                b".." => {
-                    self.entered.pop();
-                }
+                b".." => self.leave()?,
                 _ => {
                     if !self.enter(name, obstacle)? {
                         return Ok(None);
@@ -206,11 +227,76 @@ impl<'r> Walk<'r> {
             }
         }
         let path = self.path();
-        let dir = match self.entered.pop() {
-            Some((_, dir)) => dir,
+        let dir = match self.dir {
+            Some(dir) => dir,
             None => self.root.open_self()?,
         };
         Ok(Some(Resolved { dir, path }))
+    }
+
+    /// Goes as far as the kernel goes at once: a path of thousands of components is asked for thousands of times.
+    fn leap(&mut self) {
+        while !self.careful {
+            let mut piece: Vec<u8> = Vec::new();
+            let mut count = 0;
+            for name in self.rest.iter().rev() {
+                if name == b".." || piece.len() + 1 + name.len() > MAX_PIECE {
+                    break;
+                }
+                count += 1;
+                if is_name(name) {
+                    piece.extend_from_slice(if piece.is_empty() { b"" } else { b"/" });
+                    piece.extend_from_slice(name);
+                }
+            }
+            // Not worth it, or something is in the way, which only a walk by hand finds.
+            if !piece.contains(&b'/') {
+                return;
+            }
+            let Ok(dir) = open_beneath(self.here(), &piece, self.root.access) else {
+                return;
+            };
+            self.dir = Some(dir);
+            let names = self.rest.drain(self.rest.len() - count..).rev();
+            let entered = names.filter(|name| is_name(name)).map(|name| (name, None));
+            self.entered.extend(entered);
+        }
+    }
+
+    fn step_into(&mut self, name: Vec<u8>, dir: Dir) -> Result<()> {
+        let id = if self.careful {
+            Some(dir.stat_self()?.id)
+        } else {
+            None
+        };
+        self.entered.push((name, id));
+        self.dir = Some(dir);
+        Ok(())
+    }
+
+    /// Goes up one directory, at the root nowhere.
+    fn leave(&mut self) -> Result<()> {
+        self.entered.pop();
+        let up = match (self.entered.last(), &self.dir) {
+            (None, _) | (_, None) => {
+                self.dir = None;
+                return Ok(());
+            }
+            (Some((_, Some(id))), Some(dir)) => dir.open_parent(*id)?,
+            (Some((_, None)), _) => None,
+        };
+        if up.is_some() {
+            self.dir = up;
+            return Ok(());
+        }
+        // What it was is not known, or it was moved meanwhile: down once more from the root, with open eyes.
+        self.careful = true;
+        self.dir = None;
+        for (name, _) in std::mem::take(&mut self.entered) {
+            let dir = self.here().open_dir(&name)?;
+            self.step_into(name, dir)?;
+        }
+        Ok(())
     }
 
     /// Enters one name. `false` ends the search.
@@ -223,10 +309,7 @@ impl<'r> Walk<'r> {
         for _ in 0..2 {
             let here = self.here();
             let error = match here.open_dir(&name) {
-                Ok(dir) => {
-                    self.entered.push((name, dir));
-                    return Ok(true);
-                }
+                Ok(dir) => return self.step_into(name, dir).map(|()| true),
                 Err(error) => error,
             };
             let existing = here.try_stat(&name)?;
@@ -259,15 +342,18 @@ impl<'r> Walk<'r> {
 
     fn follow(&mut self, target: &[u8]) -> Result<()> {
         self.links += 1;
-        if self.links > MAX_LINKS {
+        let names = target.split(|&byte| byte == b'/');
+        self.linked += names.filter(|name| !matches!(*name, b"" | b".")).count();
+        if self.links > MAX_LINKS || self.linked > MAX_LINKED {
             let message = format!(
-                "resolve {}: more than {MAX_LINKS} symbolic links",
+                "resolve {}: more than {MAX_LINKS} symbolic links, or {MAX_LINKED} names in them",
                 self.here().path().display()
             );
             return Err(Error::new(ErrorKind::InvalidData, message));
         }
         if target.starts_with(b"/") {
             self.entered.clear();
+            self.dir = None;
         }
         self.put_in_front(target);
         Ok(())

@@ -1,8 +1,9 @@
 //! A directory that becomes visible at the end, or not at all.
 //!
 //! A [`Staging`] is a directory with a name that nobody uses, mode 0700, locked (`flock`) for as long as its process
-//! lives. At the end its owner renames it, or what is in it, to where it belongs; dropped before, it is removed. What a
-//! killed process leaves is recognised by the free lock and removed by the next one that stages in the same place.
+//! lives. At the end its owner renames it, or what is in it, to where it belongs; dropped before, it is removed. A
+//! process that ends early, at a signal, removes what it has in the making by [`remove_all_live`]. What a killed process
+//! leaves is recognised by the free lock and removed by the next one that stages in the same place (`stale.rs`).
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::fd::AsFd;
@@ -14,8 +15,11 @@ use rustix::io::Errno;
 
 use super::atomic::sync_dir;
 use super::dir::{Access, Dir};
-use super::stat::InodeId;
+use super::live::{self, Live};
+use super::stale::{self, JOURNAL};
 use crate::error::{Error, ErrorKind, Result};
+
+pub use super::live::{Stopped, remove_all_live};
 
 /// A name that nobody else comes upon: the prefix and 16 random hexadecimal digits.
 pub fn unique_name(prefix: &str) -> String {
@@ -51,19 +55,24 @@ pub struct Staging {
     parent: Dir,
     name: Option<String>,
     dir: Dir,
+    /// Its place among those that are removed when the process ends early.
+    _live: Live,
 }
 
 impl Staging {
-    /// Makes a staging directory in `parent`, which exists, and removes those of the same prefix that dead processes left.
+    /// Makes a staging directory in `parent`, which exists, and removes those of the same prefix that dead processes of
+    /// this user left, as far as that is possible.
     ///
     /// # Errors
     ///
     /// Fails if the directory cannot be made or locked.
     pub fn create(parent: &Path, prefix: &str, access: Access) -> Result<Self> {
         let parent = Dir::open(parent, access)?;
-        remove_stale(&parent, prefix)?;
+        stale::sweep(&parent, prefix);
         loop {
             let name = unique_name(prefix);
+            // From before it exists: a signal may come at any moment.
+            let live = live::register(&parent, &name)?;
             let dir = match parent.create_dir(name.as_bytes(), 0o700) {
                 Ok(Some(dir)) => dir,
                 Ok(None) => continue,
@@ -75,6 +84,7 @@ impl Staging {
                 parent,
                 name: Some(name),
                 dir,
+                _live: live,
             };
             let locked = rustix::fs::flock(
                 staging.dir.as_fd(),
@@ -118,7 +128,7 @@ impl Staging {
     /// Fails if the name is taken; the staging directory is then removed.
     pub fn publish_as(mut self, name: &[u8]) -> Result<()> {
         if let Some(own) = &self.name {
-            rename_new(&self.parent, own.as_bytes(), &self.parent, name)?;
+            live::publish(|| rename_new(&self.parent, own.as_bytes(), &self.parent, name))?;
         }
         self.name = None;
         sync_dir(&self.parent)
@@ -130,7 +140,7 @@ impl Staging {
     ///
     /// Fails if the name is taken; everything is then removed.
     pub fn publish_entry(self, entry: &[u8], name: &[u8]) -> Result<()> {
-        rename_new(&self.dir, entry, &self.parent, name)?;
+        live::publish(|| rename_new(&self.dir, entry, &self.parent, name))?;
         sync_dir(&self.parent)
     }
 
@@ -142,69 +152,21 @@ impl Staging {
     ///
     /// Fails if a name is taken; what was moved is taken back and everything is removed.
     pub fn publish_entries(self, names: &[&[u8]]) -> Result<()> {
-        let journal = names
+        let moved = names
             .iter()
-            .map(|name| Ok(journal_line(name, self.dir.stat(name)?.id)))
+            .map(|name| Ok((self.dir.stat(name)?.id, name.to_vec())))
             .collect::<Result<Vec<_>>>()?;
-        super::atomic::create(&self.dir, JOURNAL, 0o600, &journal.concat())?;
+        super::atomic::create(&self.dir, JOURNAL, 0o600, &stale::journal(&moved))?;
         sync_dir(&self.dir)?;
-        for name in names {
-            if let Err(error) = rename_new(&self.dir, name, &self.parent, name) {
-                roll_back(&self.parent, &self.dir)?;
-                return Err(error);
-            }
-        }
+        let rename_all = || {
+            names.iter().try_for_each(|name| {
+                rename_new(&self.dir, name, &self.parent, name)
+                    .inspect_err(|_| stale::take_back(&self.parent, &self.dir, &moved))
+            })
+        };
+        live::publish(rename_all)?;
         sync_dir(&self.parent)
     }
-}
-
-/// The file in a staging directory that lists what is being moved out of it: for each entry its inode and its name,
-/// ended by a zero byte.
-const JOURNAL: &str = ".journal";
-
-/// The most that a journal may have: it comes from disk.
-const MAX_JOURNAL: u64 = 64 << 10;
-
-fn journal_line(name: &[u8], id: InodeId) -> Vec<u8> {
-    let mut line = format!("{} {} ", id.dev, id.ino).into_bytes();
-    line.extend_from_slice(name);
-    line.push(0);
-    line
-}
-
-fn read_journal(staging: &Dir) -> Result<Vec<(InodeId, Vec<u8>)>> {
-    if staging.try_stat(JOURNAL.as_bytes())?.is_none() {
-        return Ok(Vec::new());
-    }
-    let content = staging.read_file(JOURNAL.as_bytes(), MAX_JOURNAL)?;
-    let entry = |line: &[u8]| {
-        let mut fields = line.splitn(3, |&byte| byte == b' ');
-        let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
-        let id = InodeId {
-            dev: number()?,
-            ino: number()?,
-        };
-        Some((id, fields.next()?.to_vec()))
-    };
-    Ok(content.split(|&byte| byte == 0).filter_map(entry).collect())
-}
-
-/// Takes back what was moved out of a staging directory, unless all of it was.
-fn roll_back(parent: &Dir, staging: &Dir) -> Result<()> {
-    let journal = read_journal(staging)?;
-    let Some((_, last)) = journal.last() else {
-        return Ok(());
-    };
-    if staging.try_stat(last)?.is_none() {
-        return Ok(());
-    }
-    for (id, name) in &journal {
-        // Only what is still what was moved: somebody may have put something else there since.
-        if parent.try_stat(name)?.is_some_and(|stat| stat.id == *id) {
-            rename_new(parent, name, staging, name)?;
-        }
-    }
-    Ok(())
 }
 
 impl Drop for Staging {
@@ -216,7 +178,7 @@ impl Drop for Staging {
     }
 }
 
-fn rename_new(from: &Dir, old: &[u8], to: &Dir, new: &[u8]) -> Result<()> {
+pub(super) fn rename_new(from: &Dir, old: &[u8], to: &Dir, new: &[u8]) -> Result<()> {
     let renamed = match rustix::fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
         // A file system without the flag. Nobody else should be at it, but look first all the same.
         Err(Errno::INVAL) => match to.try_stat(new)? {
@@ -226,23 +188,6 @@ fn rename_new(from: &Dir, old: &[u8], to: &Dir, new: &[u8]) -> Result<()> {
         other => other,
     };
     renamed.map_err(|errno| Error::io("rename to", to.path_of(new), errno))
-}
-
-fn remove_stale(parent: &Dir, prefix: &str) -> Result<()> {
-    for name in parent.names()? {
-        let digits = name.strip_prefix(prefix.as_bytes()).unwrap_or_default();
-        if digits.len() != 16 || !digits.iter().all(u8::is_ascii_hexdigit) {
-            continue;
-        }
-        let Ok(dir) = parent.open_dir(&name) else {
-            continue;
-        };
-        if rustix::fs::flock(dir.as_fd(), FlockOperation::NonBlockingLockExclusive).is_ok() {
-            roll_back(parent, &dir)?;
-            parent.remove_all(&name)?;
-        }
-    }
-    Ok(())
 }
 
 /// Directories that were made on the way to somewhere, and go again unless they are kept.

@@ -213,14 +213,198 @@ fn entries_are_published_together_or_taken_back() {
     assert_eq!(names(scratch.path()), ["a", "b", "c"]);
 }
 
+/// A directory as a staging process that died leaves it, but for its mode.
+fn stale(scratch: &TempDir, name: &str, mode: u32) -> std::path::PathBuf {
+    let path = scratch.path().join(name);
+    fs::create_dir(&path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    path
+}
+
+const STALE: &str = ".s-0123456789abcdef";
+
+/// The line of a journal for what is at a path now.
+fn journal_line(path: &Path, name: &str) -> String {
+    let parent = Dir::open(path.parent().unwrap(), Access::Plain).unwrap();
+    let id = parent
+        .stat(path.file_name().unwrap().as_encoded_bytes())
+        .unwrap()
+        .id;
+    format!("{} {} {name}\0", id.dev, id.ino)
+}
+
+#[test]
+fn only_directories_of_ones_own_with_mode_0700_are_swept_up() {
+    for mode in [0o755, 0o770, 0o1700, 0o500] {
+        let scratch = scratch();
+        let path = stale(&scratch, STALE, mode);
+        drop(Staging::create(scratch.path(), ".s-", Access::Plain).unwrap());
+        assert_eq!(names(scratch.path()), [STALE], "{mode:o}");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        if probe::is_superuser() {
+            std::os::unix::fs::chown(&path, Some(65534), Some(65534)).unwrap();
+            drop(Staging::create(scratch.path(), ".s-", Access::Plain).unwrap());
+            assert_eq!(names(scratch.path()), [STALE], "somebody else's");
+            std::os::unix::fs::chown(&path, Some(0), Some(0)).unwrap();
+        }
+        drop(Staging::create(scratch.path(), ".s-", Access::Plain).unwrap());
+        assert!(names(scratch.path()).is_empty());
+    }
+}
+
+/// Somebody else could have given the name to a directory of one's own.
+#[test]
+fn nothing_is_swept_up_where_others_may_rename_it() {
+    let scratch = scratch();
+    let set_mode = |mode| {
+        fs::set_permissions(scratch.path(), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    stale(&scratch, STALE, 0o700);
+    for mode in [0o777, 0o770] {
+        set_mode(mode);
+        drop(Staging::create(scratch.path(), ".s-", Access::Plain).unwrap());
+        assert_eq!(names(scratch.path()), [STALE], "{mode:o}");
+    }
+    set_mode(0o1777);
+    drop(Staging::create(scratch.path(), ".s-", Access::Plain).unwrap());
+    assert!(names(scratch.path()).is_empty());
+}
+
+#[test]
+fn a_journal_that_leads_elsewhere_moves_nothing() {
+    let scratch = scratch();
+    let place = scratch.path().join("place");
+    let (sub, victim) = (place.join("sub"), scratch.path().join("victim"));
+    for name in ["../victim", "sub/planted"] {
+        fs::create_dir_all(&sub).unwrap();
+        fs::write(&victim, "").unwrap();
+        fs::write(sub.join("planted"), "").unwrap();
+        fs::write(place.join("neighbour"), "").unwrap();
+        let path = place.join(STALE);
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        // Where the names would lead from the staging directory.
+        fs::create_dir(scratch.path().join("out")).unwrap();
+        symlink(scratch.path().join("out"), path.join("sub")).unwrap();
+        fs::write(path.join("last"), "").unwrap();
+        let journal = journal_line(&place.join("neighbour"), "neighbour")
+            + &journal_line(&place.join(name), name)
+            + "0 0 last\0";
+        fs::write(path.join(".journal"), journal).unwrap();
+        drop(Staging::create(&place, ".s-", Access::Plain).unwrap());
+        assert_eq!(names(&place), ["neighbour", "sub"], "{name}");
+        assert_eq!(names(&sub), ["planted"], "{name}");
+        assert!(names(&scratch.path().join("out")).is_empty(), "{name}");
+        assert!(victim.exists(), "{name}");
+        fs::remove_dir_all(scratch.path().join("out")).unwrap();
+    }
+}
+
+#[test]
+fn a_journal_is_not_believed_where_others_may_write() {
+    let scratch = scratch();
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    fs::write(scratch.path().join("a"), "").unwrap();
+    let path = stale(&scratch, STALE, 0o700);
+    fs::write(path.join("b"), "").unwrap();
+    let journal = journal_line(&scratch.path().join("a"), "a") + "0 0 b\0";
+    fs::write(path.join(".journal"), journal).unwrap();
+    drop(Staging::create(scratch.path(), ".s-", Access::Plain).unwrap());
+    assert_eq!(names(scratch.path()), ["a"]);
+}
+
+#[test]
+fn what_cannot_be_swept_up_keeps_nobody_from_staging() {
+    let scratch = scratch();
+    let path = stale(&scratch, STALE, 0o700);
+    // No journal can be read from there, nor can a name be moved to one that is taken.
+    fs::create_dir(path.join(".journal")).unwrap();
+    let other = stale(&scratch, ".s-fedcba9876543210", 0o700);
+    fs::create_dir(other.join("a")).unwrap();
+    fs::write(scratch.path().join("a"), "").unwrap();
+    let journal = journal_line(&scratch.path().join("a"), "a") + "0 0 a\0";
+    fs::write(other.join(".journal"), journal).unwrap();
+    drop(Staging::create(scratch.path(), ".s-", Access::Plain).unwrap());
+    assert_eq!(names(scratch.path()), ["a"]);
+}
+
+/// Makes `d/d/d/…`, deeper than any path can say.
+fn make_deep(dir: &Dir, depth: usize) -> Dir {
+    let mut here = dir.open_dir(b".").unwrap();
+    for _ in 0..depth {
+        here = here.create_dir(b"d", 0o700).unwrap().unwrap();
+    }
+    here
+}
+
+/// The lowest descriptor that is free: about as many are open, here and in the tests beside this one.
+fn free_descriptor() -> i32 {
+    use std::os::fd::AsRawFd;
+    fs::File::open("/").unwrap().as_raw_fd()
+}
+
+#[test]
+fn a_tree_deeper_than_there_are_descriptors_is_removed() {
+    let scratch = scratch();
+    let dir = open(&scratch);
+    let bottom = make_deep(&dir, 3000);
+    assert!(bottom.create_file(b"f", 0o600).unwrap().is_some());
+    drop(bottom);
+    dir.remove_all(b"d").unwrap();
+    assert!(names(scratch.path()).is_empty());
+}
+
+#[test]
+fn walking_down_and_up_by_hand_keeps_one_directory_open() {
+    const DEPTH: usize = 1500;
+    let scratch = scratch();
+    drop(make_deep(&open(&scratch), DEPTH));
+    symlink("d", scratch.path().join("l")).unwrap();
+    fs::create_dir(scratch.path().join("d/d/side")).unwrap();
+    for access in [Access::Plain, Access::Unprivileged] {
+        let root = Root::open(scratch.path(), access).unwrap();
+        let before = free_descriptor();
+        let mut asked = None;
+        let path = format!("l/{}missing", "d/".repeat(DEPTH - 1));
+        let missing = root.resolve(path.as_bytes(), &mut |_| {
+            asked = Some(free_descriptor());
+            Ok(false)
+        });
+        assert!(missing.unwrap().is_none());
+        assert!(asked.unwrap() < before + 700, "{asked:?}, {before} before");
+        let up = "../".repeat(DEPTH - 2);
+        let path = format!("l/{}{up}side", "d/".repeat(DEPTH - 1));
+        let found = root.resolve(path.as_bytes(), &mut |_| Ok(false));
+        assert_eq!(found.unwrap().unwrap().path, b"d/d/side");
+        let above = format!("l/{}../{up}../../../l/d", "d/".repeat(DEPTH - 1));
+        let found = root.resolve(above.as_bytes(), &mut |_| Ok(false));
+        assert_eq!(found.unwrap().unwrap().path, b"d/d");
+    }
+}
+
+#[test]
+fn a_path_longer_than_the_kernel_takes_is_walked() {
+    let scratch = scratch();
+    let bottom = make_deep(&open(&scratch), 2500);
+    let root = Root::open(scratch.path(), Access::Plain).unwrap();
+    let path = vec!["d"; 2500].join("/");
+    let found = root.resolve(path.as_bytes(), &mut |_| Ok(false));
+    let found = found.unwrap().unwrap();
+    assert_eq!(found.path, path.as_bytes());
+    assert_eq!(
+        found.dir.stat_self().unwrap().id,
+        bottom.stat_self().unwrap().id
+    );
+    root.dir().remove_all(b"d").unwrap();
+}
+
 /// A process that dies between two renames leaves its staging directory, unlocked, with a journal.
 #[test]
 fn what_a_dead_process_had_half_published_is_taken_back() {
     let scratch = scratch();
     let (half, done) = (".s-0000000000000001", ".s-0000000000000002");
     for (staging, moved, left) in [(half, "a", "b"), (done, "c", "")] {
-        let path = scratch.path().join(staging);
-        fs::create_dir(&path).unwrap();
+        let path = stale(&scratch, staging, 0o700);
         let mut journal = String::new();
         for name in [moved, left].into_iter().filter(|name| !name.is_empty()) {
             let place = if name == moved {

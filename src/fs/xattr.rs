@@ -37,6 +37,52 @@ pub fn rootless_owner(uid: u32, gid: u32) -> Vec<u8> {
     value
 }
 
+/// Reads a value of [`ROOTLESS_OWNER`]: user and group, where an id that says "do nothing" is 0. As protobuf has it, a
+/// field that is missing is 0, of several of one number the last one counts, and other fields are skipped. `None` if the
+/// value is malformed.
+pub fn read_rootless_owner(value: &[u8]) -> Option<(u32, u32)> {
+    let (mut uid, mut gid) = (0, 0);
+    let mut rest = value;
+    while !rest.is_empty() {
+        let tag = varint(&mut rest)?;
+        let skipped = match (tag >> 3, tag & 7) {
+            (0, _) => return None,
+            (field, 0) => {
+                // Protobuf cuts what is longer than 32 bits; the last id means "do nothing".
+                let low = varint(&mut rest)? & u64::from(u32::MAX);
+                let id = u32::try_from(low).ok().filter(|&id| id != u32::MAX);
+                let id = id.unwrap_or(0);
+                match field {
+                    1 => uid = id,
+                    2 => gid = id,
+                    _ => {}
+                }
+                0
+            }
+            (_, 1) => 8,
+            (_, 2) => usize::try_from(varint(&mut rest)?).ok()?,
+            (_, 5) => 4,
+            _ => return None,
+        };
+        rest = rest.get(skipped..)?;
+    }
+    Some((uid, gid))
+}
+
+/// Takes a number of seven bits a byte, the lowest first, off the front.
+fn varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (&byte, after) = rest.split_first()?;
+        *rest = after;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
 /// The path by which the kernel reaches the inode of a descriptor.
 pub(super) fn fd_path(fd: BorrowedFd<'_>) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
@@ -147,5 +193,43 @@ mod tests {
         assert_eq!(hex(992, 123), "08e007107b");
         assert_eq!(hex(0, 456), "08ffffffff0f10c803");
         assert_eq!(hex(98, 0), "086210ffffffff0f");
+    }
+
+    #[test]
+    fn rootless_owners_are_read_back() {
+        for owner in [
+            (992, 123),
+            (0, 456),
+            (98, 0),
+            (0, 0),
+            (u32::MAX - 1, 1 << 31),
+        ] {
+            assert_eq!(
+                read_rootless_owner(&rootless_owner(owner.0, owner.1)),
+                Some(owner)
+            );
+        }
+    }
+
+    #[test]
+    fn rootless_owners_are_read_as_protobuf_is() {
+        let read = |hex: &str| read_rootless_owner(&hex::decode(hex).unwrap());
+        assert_eq!(read(""), Some((0, 0)));
+        assert_eq!(read("1005"), Some((0, 5)), "a missing field");
+        assert_eq!(read("080110020803"), Some((3, 2)), "a field twice");
+        assert_eq!(read("1a02ffff0801"), Some((1, 0)), "an unknown field");
+        assert_eq!(read("2101020304050607080801"), Some((1, 0)), "eight bytes");
+        assert_eq!(read("08ffffffffffffffffff01"), Some((0, 0)), "minus one");
+        for malformed in [
+            "08",
+            "0880",
+            "00",
+            "0f",
+            "1a05ff",
+            "21ff",
+            "08ffffffffffffffffffff01",
+        ] {
+            assert_eq!(read(malformed), None, "{malformed}");
+        }
     }
 }

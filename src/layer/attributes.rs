@@ -5,8 +5,16 @@ use std::collections::BTreeSet;
 use crate::archive::{Entry, EntryKind};
 use crate::error::Result;
 use crate::fs::xattr::{self, ROOTLESS_OWNER, Xattrs};
-use crate::fs::{MapOptions, Metadata, Refused, Rules, Times, escape_name, probe};
+use crate::fs::{InodeKind, MapOptions, Metadata, Refused, Rules, Times, escape_name, probe};
 use crate::progress::Progress;
+
+/// How many different warnings a layer may cause.
+const MAX_WARNINGS: usize = 1000;
+
+/// Whether the kernel keeps an attribute on an inode of this type: `user.*` it has on files and directories only.
+pub(super) fn can_hold(kind: InodeKind, name: &[u8]) -> bool {
+    matches!(kind, InodeKind::File | InodeKind::Directory) || !name.starts_with(b"user.")
+}
 
 /// Translates entries to metadata and gathers what could not be kept.
 pub(super) struct Translator<'a> {
@@ -77,9 +85,15 @@ impl<'a> Translator<'a> {
         if entry.xattrs.is_empty() && !(self.maps.rootless && (entry.uid, entry.gid) != (0, 0)) {
             return Vec::new();
         }
+        let kind = self.made_kind(entry);
         let mut kept = Vec::with_capacity(entry.xattrs.len() + 1);
         for (name, value) in &entry.xattrs {
-            if xattr::is_masked(name) {
+            if !can_hold(kind, name) {
+                self.warn_once(
+                    name,
+                    "is on a symbolic link, pipe or device, where Linux has none, and is left out there",
+                );
+            } else if xattr::is_masked(name) {
                 self.warn_once(name, "belongs to the host and is left out");
             } else if name == ROOTLESS_OWNER && self.maps.rootless {
                 self.warn_once(name, "in the layer is replaced by the owner of the entry");
@@ -93,9 +107,8 @@ impl<'a> Translator<'a> {
                 kept.push((name.clone(), value.clone()));
             }
         }
-        // The kernel keeps `user.*` attributes on files and directories only.
-        let can_hold = !matches!(entry.kind, EntryKind::Symlink | EntryKind::Fifo);
-        if self.maps.rootless && can_hold && (entry.uid, entry.gid) != (0, 0) {
+        let held = can_hold(kind, ROOTLESS_OWNER);
+        if self.maps.rootless && held && (entry.uid, entry.gid) != (0, 0) {
             kept.push((
                 ROOTLESS_OWNER.to_vec(),
                 xattr::rootless_owner(entry.uid, entry.gid),
@@ -104,7 +117,27 @@ impl<'a> Translator<'a> {
         kept
     }
 
+    /// What an entry becomes on disk.
+    fn made_kind(&self, entry: &Entry) -> InodeKind {
+        match entry.kind {
+            EntryKind::Directory => InodeKind::Directory,
+            EntryKind::Symlink => InodeKind::Symlink,
+            EntryKind::Fifo => InodeKind::Fifo,
+            EntryKind::CharDevice if !self.devices_are_files() => InodeKind::CharDevice,
+            EntryKind::BlockDevice if !self.devices_are_files() => InodeKind::BlockDevice,
+            _ => InodeKind::File,
+        }
+    }
+
     fn warn_once(&mut self, name: &[u8], what: &str) {
+        // There is no end to the names of attributes.
+        if self.warned.len() >= MAX_WARNINGS {
+            if self.warned.len() == MAX_WARNINGS && self.warned.insert(b"\0more".to_vec()) {
+                self.progress
+                    .warn(format_args!("more extended attributes are left out"));
+            }
+            return;
+        }
         if self.warned.insert(name.to_vec()) {
             self.progress.warn(format_args!(
                 "extended attribute {} {what}",

@@ -3,7 +3,8 @@
 //! Adding and removing names changes a directory's times, so these are noted before the first change ([`Dirs::touch`])
 //! and put back when the layer is through; a directory that has an entry of its own gets that entry's metadata then.
 //! Each directory is hence written to once a layer, deepest first, whatever the order of the archive. What waits is
-//! keyed by inode, because one directory may be reached by several spellings of its path.
+//! keyed by the one path of a directory without symbolic links in it, because it may be reached by several spellings;
+//! what waits for directories that are gone again is dropped from time to time.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -13,8 +14,8 @@ use std::rc::Rc;
 use lru::LruCache;
 
 use super::attributes::Translator;
-use crate::error::Result;
-use crate::fs::tree::{self, NodeId, Tree};
+use crate::error::{ErrorKind, Result};
+use crate::fs::tree::{self, NodeId, Tree, Witness};
 use crate::fs::{Dir, Inode, InodeId, InodeKind, Metadata, Resolved, Root, Stat, Times};
 
 /// How many directories stay open. Archives come directory by directory, so a few times the depth of a tree will do,
@@ -36,10 +37,75 @@ pub(super) struct OpenDir {
     pub has_default_acl: bool,
 }
 
+#[cfg(test)]
+impl OpenDir {
+    /// A root, for tests.
+    pub(super) fn of(dir: Dir, node: NodeId) -> Self {
+        Self {
+            dir,
+            path: Vec::new(),
+            node,
+            touched: Cell::new(false),
+            has_default_acl: false,
+        }
+    }
+}
+
 /// What a directory gets at the end of the layer.
 struct Pending {
-    path: Box<[u8]>,
+    id: InodeId,
     metadata: Metadata,
+}
+
+/// What waits for the end of the layer, by path.
+struct Waiting {
+    pending: HashMap<Box<[u8]>, Pending>,
+    /// Bytes that this takes, with what was replaced since they were last counted.
+    size: usize,
+    /// At how many bytes to look for what is not needed any more.
+    prune_size: usize,
+}
+
+/// How many bytes may wait before anything is looked at again.
+const PRUNE_SIZE: usize = 16 << 20;
+
+/// What waits for a directory, beside its path and its attributes.
+const PENDING_SIZE: usize = 256;
+
+impl Waiting {
+    fn new() -> Self {
+        Self {
+            pending: HashMap::new(),
+            size: 0,
+            prune_size: PRUNE_SIZE,
+        }
+    }
+
+    fn insert(&mut self, path: &[u8], pending: Pending) {
+        self.size += pending_size(path, &pending);
+        self.pending.insert(path.into(), pending);
+    }
+
+    /// Drops what waits for directories that are gone, so that an archive cannot fill the memory with directories that
+    /// it replaces again. What is left has directories on disk to show for it.
+    fn prune(&mut self, tree: &Tree) {
+        if self.size < self.prune_size {
+            return;
+        }
+        self.pending.retain(|path, _| {
+            tree.find(path)
+                .is_some_and(|node| tree.inode(node).kind == InodeKind::Directory)
+        });
+        let sizes = self.pending.iter().map(|(path, it)| pending_size(path, it));
+        self.size = sizes.sum();
+        self.prune_size = PRUNE_SIZE.max(self.size.saturating_mul(2));
+    }
+}
+
+fn pending_size(path: &[u8], pending: &Pending) -> usize {
+    let xattrs = pending.metadata.xattrs.iter();
+    let attributes: usize = xattrs.map(|(name, value)| name.len() + value.len()).sum();
+    PENDING_SIZE + path.len() + attributes
 }
 
 /// The directories of a root.
@@ -48,18 +114,21 @@ pub(super) struct Dirs<'a> {
     open: LruCache<Box<[u8]>, Rc<OpenDir>>,
     /// The directory that was asked for last: mostly the one that is asked for next.
     last: Option<(Vec<u8>, Rc<OpenDir>)>,
-    pending: HashMap<InodeId, Pending>,
+    waiting: Waiting,
+    /// Whether the tree is to say what the directories are like.
+    record: bool,
     /// Whether a default ACL may exist anywhere in the root.
     pub acls_possible: bool,
 }
 
 impl<'a> Dirs<'a> {
-    pub(super) fn new(root: &'a Root, acls_possible: bool) -> Self {
+    pub(super) fn new(root: &'a Root, acls_possible: bool, record: bool) -> Self {
         Self {
             root,
             open: LruCache::new(OPEN_DIRS),
             last: None,
-            pending: HashMap::new(),
+            waiting: Waiting::new(),
+            record,
             acls_possible,
         }
     }
@@ -102,12 +171,12 @@ impl<'a> Dirs<'a> {
         tree: &mut Tree,
         translator: &Translator<'_>,
     ) -> Result<Option<Resolved>> {
-        let (root, pending) = (self.root, &mut self.pending);
+        let (root, waiting) = (self.root, &mut self.waiting);
         root.resolve(path, &mut |obstacle| {
             if !create {
                 return Ok(false);
             }
-            touch(pending, obstacle.parent, obstacle.parent_path)?;
+            touch(waiting, obstacle.parent, obstacle.parent_path)?;
             let parent = adopt(tree, root, obstacle.parent_path)?;
             if obstacle.existing.is_some() {
                 obstacle.parent.remove_all(obstacle.name)?;
@@ -119,13 +188,8 @@ impl<'a> Dirs<'a> {
             let stat = made.stat_self()?;
             tree.insert(parent, obstacle.name, directory_record(&metadata, &stat));
             let path = join(obstacle.parent_path, obstacle.name);
-            pending.insert(
-                stat.id,
-                Pending {
-                    path: path.into(),
-                    metadata,
-                },
-            );
+            let id = stat.id;
+            waiting.insert(&path, Pending { id, metadata });
             Ok(true)
         })
     }
@@ -138,6 +202,7 @@ impl<'a> Dirs<'a> {
         tree: &mut Tree,
     ) -> Result<Rc<OpenDir>> {
         let node = adopt(tree, self.root, &resolved.path)?;
+        self.waiting.prune(tree);
         let has_default_acl = self.acls_possible
             && resolved
                 .dir
@@ -161,12 +226,12 @@ impl<'a> Dirs<'a> {
         if dir.touched.replace(true) {
             return Ok(());
         }
-        touch(&mut self.pending, &dir.dir, &dir.path)
+        touch(&mut self.waiting, &dir.dir, &dir.path)
     }
 
     /// Notes the times of a directory that is open for the moment only.
     pub(super) fn touch_dir(&mut self, dir: &Dir, path: &[u8]) -> Result<()> {
-        touch(&mut self.pending, dir, path)
+        touch(&mut self.waiting, dir, path)
     }
 
     /// Gives a directory metadata at the end of the layer, in place of what it was to get so far.
@@ -176,13 +241,7 @@ impl<'a> Dirs<'a> {
             .xattrs
             .iter()
             .any(|(name, _)| name == b"system.posix_acl_default");
-        self.pending.insert(
-            id,
-            Pending {
-                path: dir.path.clone().into(),
-                metadata,
-            },
-        );
+        self.waiting.insert(&dir.path, Pending { id, metadata });
     }
 
     /// Applies all that waits, deepest first, and notes in the tree what the directories are like then.
@@ -192,29 +251,31 @@ impl<'a> Dirs<'a> {
         translator: &mut Translator<'_>,
     ) -> Result<()> {
         self.forget();
-        let mut pending: Vec<(InodeId, Pending)> = self.pending.drain().collect();
+        let waiting = std::mem::replace(&mut self.waiting, Waiting::new());
+        let mut pending = Vec::from_iter(waiting.pending);
         let depth = |path: &[u8]| {
             path.split(|&byte| byte == b'/')
                 .filter(|name| !name.is_empty())
                 .count()
         };
         // Paths as the second key: the same order for the same layer.
-        pending.sort_by_cached_key(|(_, pending)| {
-            (
-                std::cmp::Reverse(depth(&pending.path)),
-                pending.path.clone(),
-            )
-        });
-        for (id, Pending { path, metadata }) in pending {
+        pending.sort_by_cached_key(|(path, _)| (std::cmp::Reverse(depth(path)), path.clone()));
+        for (path, Pending { id, metadata }) in pending {
             // A directory that was removed again, or that somebody else has moved away.
-            let Some(mut resolved) = self.root.resolve(&path, &mut |_| Ok(false))? else {
-                continue;
+            let mut resolved = match self.root.resolve(&path, &mut |_| Ok(false)) {
+                Ok(Some(resolved)) => resolved,
+                Ok(None) => continue,
+                // A loop of symbolic links has taken its place.
+                Err(error) if error.kind() == ErrorKind::InvalidData => continue,
+                Err(error) => return Err(error),
             };
             if resolved.path != *path || resolved.dir.stat_self()?.id != id {
                 continue;
             }
             apply(&mut resolved.dir, &metadata, translator)?;
-            if let Some(node) = tree.find(&path) {
+            if self.record
+                && let Some(node) = tree.find(&path)
+            {
                 let stat = resolved.dir.stat_self()?;
                 let xattrs = match metadata.mode {
                     Some(_) if metadata.clear_xattrs || !metadata.xattrs.is_empty() => {
@@ -228,6 +289,32 @@ impl<'a> Dirs<'a> {
                 };
             }
         }
+        Ok(())
+    }
+
+    /// Looks again at what has changed since it was made without being touched itself: inodes that got or lost a name.
+    pub(super) fn witness_links(
+        &mut self,
+        tree: &mut Tree,
+        translator: &Translator<'_>,
+    ) -> Result<()> {
+        for (path, name) in tree.unwitnessed() {
+            let Some(dir) = self.get(&path, false, tree, translator)? else {
+                continue;
+            };
+            let Some(node) = tree.child(dir.node, &name) else {
+                continue;
+            };
+            // Another name of the same inode may have been first.
+            if tree.inode(node).witness.is_none()
+                && let Some(stat) = dir.dir.try_stat(&name)?
+            {
+                let inode = tree.inode_mut(node);
+                inode.nlink = stat.nlink;
+                inode.witness = Some(Witness::of(&stat));
+            }
+        }
+        self.forget();
         Ok(())
     }
 }
@@ -246,25 +333,24 @@ fn apply(dir: &mut Dir, metadata: &Metadata, translator: &mut Translator<'_>) ->
     Ok(())
 }
 
-fn touch(pending: &mut HashMap<InodeId, Pending>, dir: &Dir, path: &[u8]) -> Result<()> {
+fn touch(waiting: &mut Waiting, dir: &Dir, path: &[u8]) -> Result<()> {
     let stat = dir.stat_self()?;
-    pending.entry(stat.id).or_insert_with(|| {
-        let times = Times {
+    let known = waiting.pending.get(path);
+    if known.is_some_and(|pending| pending.id == stat.id) {
+        return Ok(());
+    }
+    let metadata = Metadata {
+        owner: None,
+        mode: None,
+        xattrs: Vec::new(),
+        clear_xattrs: false,
+        times: Times {
             atime: stat.atime,
             mtime: stat.mtime,
-        };
-        let metadata = Metadata {
-            owner: None,
-            mode: None,
-            xattrs: Vec::new(),
-            clear_xattrs: false,
-            times,
-        };
-        Pending {
-            path: path.into(),
-            metadata,
-        }
-    });
+        },
+    };
+    let id = stat.id;
+    waiting.insert(path, Pending { id, metadata });
     Ok(())
 }
 
@@ -319,6 +405,7 @@ fn unknown_directory() -> tree::Inode {
         link: Box::default(),
         sha256: None,
         xattrs: Vec::new(),
+        witness: None,
     }
 }
 
@@ -335,6 +422,7 @@ pub(super) fn record(stat: &Stat) -> tree::Inode {
         link: Box::default(),
         sha256: None,
         xattrs: Vec::new(),
+        witness: Some(Witness::of(stat)),
     }
 }
 
@@ -347,6 +435,7 @@ pub(super) fn directory_record(metadata: &Metadata, stat: &Stat) -> tree::Inode 
         gid,
         mode,
         mtime: metadata.times.mtime,
+        witness: None,
         ..record(stat)
     }
 }
@@ -360,4 +449,40 @@ pub(super) fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     }
     path.extend_from_slice(name);
     path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pending(id: InodeId) -> Pending {
+        let metadata = Metadata {
+            owner: None,
+            mode: None,
+            xattrs: vec![(b"user.a".to_vec(), vec![b'x'; 60_000])],
+            clear_xattrs: false,
+            times: Times::EPOCH,
+        };
+        Pending { id, metadata }
+    }
+
+    #[test]
+    fn what_waits_for_directories_that_are_gone_does_not_pile_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::open(directory.path(), crate::fs::Access::Plain).unwrap();
+        let stat = root.dir().stat_self().unwrap();
+        let mut tree = Tree::new(record(&stat));
+        let mut waiting = Waiting::new();
+        tree.insert(Tree::ROOT, b"kept", record(&stat));
+        waiting.insert(b"kept", pending(stat.id));
+        for index in 0..1000 {
+            let name = format!("d{index}").into_bytes();
+            tree.insert(Tree::ROOT, &name, record(&stat));
+            waiting.insert(&name, pending(stat.id));
+            tree.remove(Tree::ROOT, &name);
+            waiting.prune(&tree);
+            assert!(waiting.pending.len() < 300, "{}", waiting.pending.len());
+        }
+        assert!(waiting.pending.contains_key(&b"kept"[..]));
+    }
 }

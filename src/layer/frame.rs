@@ -11,7 +11,7 @@ use crate::archive::{Entry, EntryKind, Event, Limits, Parser};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How many bytes of holes a sparse file may have when its content must be hashed: half a minute of hashing.
-const MAX_HOLES: u64 = 16 << 30;
+pub(super) const MAX_HOLES: u64 = 16 << 30;
 
 /// A piece of a stream and what is in it.
 #[derive(Debug, Default)]

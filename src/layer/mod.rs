@@ -1,4 +1,4 @@
-//! A changeset and a directory: here, a tar stream onto a root.
+//! A changeset and a directory, in both directions: a tar stream onto a root, and changes to a tar stream.
 //!
 //! ```text
 //! caller's thread          framing thread              applying thread
@@ -9,24 +9,36 @@
 //!
 //! `pipeline.rs` runs the three stages over any number of layers without a pause between them, so that the next layer is
 //! inflated while the last one is still being written; what flows is a fixed number of large buffers, whatever the size
-//! of a layer. `frame.rs` turns bytes into steps, `apply.rs` takes one step at a time to the disk, with the directories
-//! kept open and their metadata kept for the end of the layer by `dirs.rs`; `attributes.rs` says what metadata an entry
+//! of a layer. `frame.rs` turns bytes into steps, `apply/` takes one step at a time to the disk, with the directories kept
+//! open and their metadata kept for the end of the layer by `dirs.rs`; `attributes.rs` says what metadata an entry
 //! means on disk, `whiteout.rs` which names are whiteouts.
+//!
+//! `view/` gives the same steps to a tree in memory instead of a disk, for whoever wants to look into layers, compare
+//! them, or make one of several.
 //!
 //! Applying takes a reader and a [`Root`](crate::fs::Root): it knows no layouts, and verifies nothing. Whoever has a
 //! promise to check wraps the reader, and compares the digest of the stream, which is a by-product ([`Applied`]).
+//!
+//! `generate/` goes the other way: from a directory to the tar stream of a layer, in one thread and one pass; compressing
+//! and hashing is for whoever takes the stream.
 
 mod apply;
 mod attributes;
 mod dirs;
+mod forward_links;
 mod frame;
+mod generate;
 mod options;
 mod path;
 mod pipeline;
 #[cfg(test)]
 mod tests;
+pub mod view;
 mod whiteout;
 
+pub use generate::{
+    GenerateOptions, InsertOptions, Insertion, Packed, generate_insert_layer, generate_layer,
+};
 pub use options::ApplyOptions;
 pub use path::{ROOTFS_NAME, clean_path};
 pub use pipeline::{Applied, LayerSource, apply_layers, unpack_layer};

@@ -15,7 +15,8 @@ pub struct ApplyOptions {
     pub limits: Limits,
     /// How many bytes the files of all layers may have together, holes counted. No limit by default.
     pub max_size: Option<u64>,
-    /// Whether to hash the content of each file, for the record of the tree.
+    /// Whether a record of the tree is wanted: then the content of each file is hashed, and everything is looked at once
+    /// more when it is complete. Without it, the tree that comes back is right about names and types only.
     pub file_digests: bool,
     /// Whether the root is empty and nobody else's: then the record of the tree is complete.
     pub fresh: bool,

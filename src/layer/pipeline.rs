@@ -7,8 +7,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use oci_cas::{Algorithm, Digest};
 
 use super::apply::Applier;
-use super::frame::{Chunk, Framer};
+use super::frame::{Chunk, Framer, Step};
 use super::options::ApplyOptions;
+use crate::archive::Limits;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::Root;
 use crate::fs::tree::Tree;
@@ -32,7 +33,7 @@ pub trait LayerSource: Read {
 }
 
 /// A reader about which nothing was promised.
-struct Unverified<R>(R);
+pub(super) struct Unverified<R>(pub R);
 
 impl<R: Read> Read for Unverified<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
@@ -64,7 +65,8 @@ enum Raw {
     Failed(Error),
 }
 
-enum Framed {
+/// What the last stage gets.
+pub(super) enum Framed {
     Chunk(Chunk),
     LayerEnd(Digest, u64),
     Failed(Error),
@@ -123,6 +125,31 @@ pub fn apply_layers<S: LayerSource>(
     progress: &dyn Progress,
     on_layer: impl FnMut(Applied) -> Result<()> + Send,
 ) -> Result<Tree> {
+    run(
+        layers,
+        &options.limits,
+        options.file_digests,
+        |framed, empty| apply_all(framed, empty, root, options, progress, on_layer),
+    )
+}
+
+/// What the last stage does with the steps of layers.
+pub(super) trait Consumer {
+    /// Takes one step; data is within `chunk`.
+    fn step(&mut self, step: Step, chunk: &[u8]) -> Result<()>;
+
+    /// The layer is complete.
+    fn finish_layer(&mut self) -> Result<()>;
+}
+
+/// Runs the pipeline over layers, bottom first, with `consume` as its last stage, which [`drive`] makes of a
+/// [`Consumer`].
+pub(super) fn run<S: LayerSource, T: Send>(
+    layers: impl Iterator<Item = Result<(Algorithm, S)>>,
+    limits: &Limits,
+    file_digests: bool,
+    consume: impl FnOnce(&Receiver<Framed>, &Sender<Chunk>) -> Result<T> + Send,
+) -> Result<T> {
     let (raw_sender, raw) = bounded(CHUNK_COUNT);
     let (framed_sender, framed) = bounded(CHUNK_COUNT);
     let (empty_sender, empty) = bounded(CHUNK_COUNT);
@@ -132,11 +159,9 @@ pub fn apply_layers<S: LayerSource>(
     }
     std::thread::scope(|scope| {
         let framing = spawn(scope, "frame", move || {
-            frame_all(&raw, &framed_sender, options);
+            frame_all(&raw, &framed_sender, limits, file_digests);
         })?;
-        let applying = spawn(scope, "apply", move || {
-            apply_all(&framed, &empty_sender, root, options, progress, on_layer)
-        })?;
+        let applying = spawn(scope, "apply", move || consume(&framed, &empty_sender))?;
         let verdict = read_all(layers, &raw_sender, &empty);
         drop((raw_sender, empty));
         let framed = join(framing);
@@ -225,17 +250,13 @@ fn read_layer(source: &mut impl Read, raw: &Sender<Raw>, empty: &Receiver<Chunk>
 }
 
 /// The second stage. Whatever fails is handed on, behind the steps that came before it.
-fn frame_all(raw: &Receiver<Raw>, framed: &Sender<Framed>, options: &ApplyOptions) {
+fn frame_all(raw: &Receiver<Raw>, framed: &Sender<Framed>, limits: &Limits, file_digests: bool) {
     let mut current = None;
     for message in raw {
         let send = |message| framed.send(message).is_ok();
         let proceed = match (message, &mut current) {
             (Raw::Begin(algorithm), _) => {
-                current = Some(Framer::new(
-                    options.limits.clone(),
-                    algorithm,
-                    options.file_digests,
-                ));
+                current = Some(Framer::new(limits.clone(), algorithm, file_digests));
                 true
             }
             (Raw::Chunk(mut chunk), Some(layer)) => match layer.frame(&mut chunk) {
@@ -266,29 +287,40 @@ fn frame_all(raw: &Receiver<Raw>, framed: &Sender<Framed>, options: &ApplyOption
     }
 }
 
-/// The third stage.
+/// The third stage of applying.
 fn apply_all(
     framed: &Receiver<Framed>,
     empty: &Sender<Chunk>,
     root: &Root,
     options: &ApplyOptions,
     progress: &dyn Progress,
-    mut on_layer: impl FnMut(Applied) -> Result<()>,
+    on_layer: impl FnMut(Applied) -> Result<()>,
 ) -> Result<Tree> {
     crate::fs::private_umask()?;
     let mut applier = Applier::new(root, options, progress)?;
+    drive(framed, empty, &mut applier, on_layer)?;
+    applier.into_tree()
+}
+
+/// Gives a consumer all steps of all layers, and the buffers back.
+pub(super) fn drive(
+    framed: &Receiver<Framed>,
+    empty: &Sender<Chunk>,
+    consumer: &mut impl Consumer,
+    mut on_layer: impl FnMut(Applied) -> Result<()>,
+) -> Result<()> {
     let mut index = 0;
     for message in framed {
         match message {
             Framed::Chunk(mut chunk) => {
                 for step in chunk.steps.drain(..) {
-                    applier.step(step, &chunk.data[..chunk.used])?;
+                    consumer.step(step, &chunk.data[..chunk.used])?;
                 }
                 // The first stage may be through already.
                 let _ = empty.send(chunk);
             }
             Framed::LayerEnd(digest, size) => {
-                applier.finish_layer()?;
+                consumer.finish_layer()?;
                 on_layer(Applied {
                     index,
                     digest,
@@ -299,5 +331,5 @@ fn apply_all(
             Framed::Failed(error) => return Err(error),
         }
     }
-    applier.into_tree()
+    Ok(())
 }

@@ -13,6 +13,8 @@ use crate::error::{ErrorKind, Result};
 use crate::fs::{Access, IdMap, IdRange, MapOptions, Root};
 use crate::progress::{Event, Level, Progress, Silent};
 
+mod hostile;
+
 const MTIME: u64 = 1_600_000_000;
 
 /// A tar stream under construction.
@@ -61,10 +63,35 @@ impl Archive {
         self.entry(path, tar::EntryType::Link, 0o644, target, b"")
     }
 
+    /// An entry of a path and a link of any length.
+    fn long(self, path: &str, kind: tar::EntryType, link: &str) -> Self {
+        let records = [record("path", path), record("linkpath", link)].concat();
+        self.entry("x", tar::EntryType::XHeader, 0, "", records.as_bytes())
+            .entry("long", kind, 0o755, "", b"")
+    }
+
+    /// Attributes of the next entry.
+    fn xattrs(self, xattrs: &[(&str, &str)]) -> Self {
+        let records: String = xattrs
+            .iter()
+            .map(|(name, value)| record(&format!("SCHILY.xattr.{name}"), value))
+            .collect();
+        self.entry("x", tar::EntryType::XHeader, 0, "", records.as_bytes())
+    }
+
     fn end(mut self) -> Vec<u8> {
         self.0.resize(self.0.len() + 1024, 0);
         self.0
     }
+}
+
+/// A record of a PAX header, which begins with its own length.
+fn record(key: &str, value: &str) -> String {
+    let rest = format!(" {key}={value}\n");
+    let length = (1..5)
+        .map(|digits| digits + rest.len())
+        .find(|length| length.to_string().len() + rest.len() == *length);
+    format!("{}{rest}", length.unwrap())
 }
 
 /// A root, and options by which the caller owns everything.
@@ -257,6 +284,27 @@ fn a_hard_link_to_itself_loses_nothing() {
         .unpack(Archive::default().link("./a", "/a"))
         .unwrap();
     assert_eq!(fixture.read("a"), "1");
+}
+
+#[test]
+fn a_directory_that_replaces_a_link_on_its_own_path_is_not_found_by_that_path() {
+    let fixture = Fixture::new();
+    fixture
+        .unpack(Archive::default().symlink("a", ".."))
+        .unwrap();
+    fixture
+        .unpack(Archive::default().dir("a/a", 0o755).file("a/a/f", ""))
+        .unwrap();
+    assert_eq!(fixture.names(), ["a", "a/a", "a/a/f"]);
+}
+
+#[test]
+fn a_loop_of_links_may_take_the_place_of_a_directory() {
+    let fixture = Fixture::new();
+    fixture
+        .unpack(Archive::default().file("a/b", "").symlink("a", "a"))
+        .unwrap();
+    assert_eq!(fixture.names(), ["a"]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Names in an archive that take something away (image-spec `layer.md`, "Whiteouts").
 
+use super::dirs::join;
+use super::path::split;
 use crate::error::{Error, ErrorKind, Result};
 
 const PREFIX: &[u8] = b".wh.";
@@ -37,9 +39,48 @@ pub(super) fn whiteout(name: &[u8]) -> Result<Option<Whiteout<'_>>> {
     }
 }
 
+/// The name of the entry that hides a path.
+pub(super) fn of_path(path: &[u8]) -> Vec<u8> {
+    let (dir, name) = split(path);
+    join(dir, &[PREFIX, name].concat())
+}
+
+/// The name of the entry that hides all children of a directory.
+pub(super) fn opaque_in(dir: &[u8]) -> Vec<u8> {
+    join(dir, OPAQUE)
+}
+
+/// Makes sure that the last component of a path can stand in an archive: with the prefix, it would take something away.
+///
+/// # Errors
+///
+/// Refuses names with the prefix of whiteouts.
+pub(super) fn check_name(path: &[u8]) -> Result<()> {
+    let (_, name) = split(path);
+    if !name.starts_with(PREFIX) {
+        return Ok(());
+    }
+    let name = String::from_utf8_lossy(name);
+    Err(Error::new(
+        ErrorKind::InvalidInput,
+        format!("the name {name:?} would be a whiteout: no layer can hold it"),
+    )
+    .with_hint("rename or remove it"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_hides_a_path_is_beside_it() {
+        assert_eq!(of_path(b"a"), b".wh.a");
+        assert_eq!(of_path(b"a/b/c"), b"a/b/.wh.c");
+        assert_eq!(opaque_in(b""), b".wh..wh..opq");
+        assert_eq!(opaque_in(b"a/b"), b"a/b/.wh..wh..opq");
+        assert!(check_name(b"a/.wh.b").is_err());
+        assert!(check_name(b".wh.a/b").is_ok());
+    }
 
     #[test]
     fn only_the_exact_prefix_makes_a_whiteout() {

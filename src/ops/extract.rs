@@ -21,16 +21,31 @@ use crate::layout::{DescriptorPath, Layout};
 use crate::progress::{Event, Progress};
 
 /// A layer of an image, and all that it must be.
-struct Layer<'a> {
+pub(super) struct Layer<'a> {
     /// Place in the image.
-    index: usize,
-    descriptor: &'a Descriptor,
-    diff_id: &'a DiffId,
+    pub index: usize,
+    pub descriptor: &'a Descriptor,
+    pub diff_id: &'a DiffId,
     compression: Compression,
 }
 
+impl Layer<'_> {
+    /// Checks that the stream that was read is the one that the configuration promised.
+    pub(super) fn check(&self, applied: &Applied) -> Result<()> {
+        if applied.digest == self.diff_id.0 {
+            return Ok(());
+        }
+        let (digest, expected, got) = (self.descriptor.digest(), &self.diff_id.0, &applied.digest);
+        let message = format!("layer {digest}: diffid mismatch: expected {expected}, got {got}");
+        Err(Error::new(ErrorKind::Verification, message))
+    }
+}
+
 /// Checks that an image can be unpacked, and pairs its layers with what their content must be.
-fn layers<'a>(manifest: &'a Manifest, config: &'a ImageConfig) -> Result<Vec<Layer<'a>>> {
+pub(super) fn layers<'a>(
+    manifest: &'a Manifest,
+    config: &'a ImageConfig,
+) -> Result<Vec<Layer<'a>>> {
     if config.rootfs_type() != "layers" {
         let message = format!(
             "the image's rootfs.type is {:?}, not \"layers\"",
@@ -127,6 +142,11 @@ impl Found {
         })
     }
 
+    /// From the entry in the index to the manifest.
+    pub(super) fn path(&self) -> &DescriptorPath {
+        &self.path
+    }
+
     pub(super) fn image(&self) -> Image<'_> {
         Image {
             layout: &self.layout,
@@ -137,13 +157,24 @@ impl Found {
     }
 }
 
-/// Applies the layers of an image to a root and returns the record of what was made.
+/// What the root is that an image is extracted to, and what is wanted beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// It may have something in it.
+    Existing,
+    /// It is empty and nobody else's.
+    Fresh,
+    /// It is empty and nobody else's, and a record of what was made is wanted.
+    Recorded,
+}
+
+/// Applies the layers of an image to a root and returns the record of what was made, if the target asks for it.
 ///
-/// `fresh` says that the root is empty and nobody else's. On failure the root holds part of the image.
+/// On failure the root holds part of the image.
 pub(super) fn extract(
     image: Image<'_>,
     root: &Root,
-    fresh: bool,
+    target: Target,
     options: &UnpackOptions,
     progress: &dyn Progress,
     after_layer: LayerCallback<'_>,
@@ -159,7 +190,8 @@ pub(super) fn extract(
     let mut apply = ApplyOptions::new(options.map_options.clone());
     apply.keep_dirlinks = options.keep_dirlinks;
     apply.max_size = options.max_size;
-    apply.file_digests = fresh;
+    let fresh = target != Target::Existing;
+    apply.file_digests = target == Target::Recorded;
     apply.fresh = fresh;
     if options.start_from.is_none() {
         prepare_root(root, fresh, options)?;
@@ -179,13 +211,7 @@ pub(super) fn extract(
     });
     apply_layers(sources, root, &apply, progress, |applied: Applied| {
         let layer = &layers[applied.index];
-        if applied.digest != layer.diff_id.0 {
-            let (digest, expected, got) =
-                (layer.descriptor.digest(), &layer.diff_id.0, &applied.digest);
-            let message =
-                format!("layer {digest}: diffid mismatch: expected {expected}, got {got}");
-            return Err(Error::new(ErrorKind::Verification, message));
-        }
+        layer.check(&applied)?;
         progress.event(Event::LayerFinished { index: layer.index });
         after_layer(manifest, layer.descriptor)
     })
@@ -208,7 +234,7 @@ fn prepare_root(root: &Root, fresh: bool, options: &UnpackOptions) -> Result<()>
 }
 
 /// The stream of a layer: verified below, decompressed above.
-struct LayerReader<'a> {
+pub(super) struct LayerReader<'a> {
     decoder: Decoder<'static>,
     blob: SharedBlob,
     index: usize,
@@ -232,7 +258,11 @@ impl Read for SharedBlob {
 }
 
 impl<'a> LayerReader<'a> {
-    fn open(layout: &Layout, layer: &Layer<'_>, progress: &'a dyn Progress) -> Result<Self> {
+    pub(super) fn open(
+        layout: &Layout,
+        layer: &Layer<'_>,
+        progress: &'a dyn Progress,
+    ) -> Result<Self> {
         let blob = SharedBlob(Arc::new(Mutex::new(ReadAhead::start(
             layout.open_blob(layer.descriptor)?,
         )?)));

@@ -4,31 +4,58 @@
 //! [`Progress`](crate::progress::Progress) where it may take long, and returns data. It either succeeds or leaves the
 //! old state.
 
+mod add_layer;
+mod cat;
+mod compress;
+mod config;
+mod config_value;
+pub mod diff;
 mod extract;
+pub mod files;
 mod gc;
+mod history;
 mod host;
 mod init;
+mod insert;
+mod layers;
 mod list;
 mod mtree_validate;
 mod new;
 mod raw_unpack;
 mod read_ahead;
+mod rebase;
 mod record;
 mod remove;
+mod repack;
 mod runtime_config;
+mod squash;
 pub mod stat;
 mod tag;
 mod unpack;
 mod validate;
+mod view;
 
+pub use add_layer::{AddLayerOptions, add_layer};
+pub use cat::cat;
+pub use compress::CompressOptions;
+pub use config::{ClearKey, ConfigOptions, Healthcheck, config};
+pub use config_value::{ConfigKey, config_value, plain_value};
+pub use diff::diff;
+pub use files::files;
 pub use gc::gc;
+pub use history::HistoryOptions;
 pub use init::init;
+pub use insert::{InsertOptions, insert};
+pub use layers::{LayerInfo, layers};
 pub use list::list;
 pub use mtree_validate::mtree_validate;
 pub use new::new;
 pub use raw_unpack::raw_unpack;
+pub use rebase::{RebaseOptions, rebase};
 pub use remove::remove;
+pub use repack::{RepackOptions, repack};
 pub use runtime_config::{RuntimeConfigOptions, runtime_config};
+pub use squash::{SquashOptions, squash};
 pub use stat::stat;
 pub use tag::tag;
 pub use unpack::{LayerCallback, UnpackOptions, unpack, unpack_manifest};

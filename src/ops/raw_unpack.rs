@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::extract::{Found, extract};
+use super::extract::{Found, Target, extract};
 use super::unpack::{STAGING_PREFIX, UnpackOptions, access};
 use crate::error::{ErrorKind, Result};
 use crate::fs::staging::{Staging, split_path};
@@ -31,11 +31,11 @@ pub fn raw_unpack(
     image.check()?;
     let access = access(options);
     let run =
-        |root: &Root, fresh| extract(image, root, fresh, options, progress, &mut |_, _| Ok(()));
+        |root: &Root, target| extract(image, root, target, options, progress, &mut |_, _| Ok(()));
     match Dir::open(rootfs, access) {
         Ok(existing) => {
             drop(existing);
-            run(&Root::open(rootfs, access)?, false)?;
+            run(&Root::open(rootfs, access)?, Target::Existing)?;
             Ok(())
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -44,7 +44,7 @@ pub fn raw_unpack(
             staging.dir().create_dir(ROOTFS_NAME.as_bytes(), 0o700)?;
             run(
                 &Root::open(&staging.path().join(ROOTFS_NAME), access)?,
-                true,
+                Target::Fresh,
             )?;
             if options.sync {
                 staging.sync()?;

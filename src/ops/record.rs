@@ -1,54 +1,84 @@
-//! The mtree record of a root that was just made, from what making it has told.
+//! The record of a root that was just made, from what making it has told: mtree manifest and stat index.
 
-use std::io::Write;
+use std::io::BufWriter;
 use std::path::Path;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::fs::tree::{NodeId, Tree};
-use crate::fs::{InodeKind, probe};
-use crate::mtree::{Attributes, Header, UMOCI_KEYWORDS, Writer};
+use crate::fs::{Dir, FileWriter, InodeKind, probe};
+use crate::mtree::{Attributes, Header, Record, Recorder, Reference, StatIndex};
 
-/// Writes the record of a tree as umoci does. `rootfs` is the path that the header shows.
-pub(super) fn write(out: impl Write, tree: &Tree, rootfs: &Path) -> Result<()> {
-    let header = Header {
+/// Writes the record of a tree, which lies on the same file system as `dir`, to a new manifest in `dir` and an index
+/// beside it. `rootfs` is the path that the manifest shows.
+///
+/// On failure one of them, or a part, may be there.
+pub(super) fn write(dir: &Dir, name: &str, tree: &Tree, rootfs: &Path) -> Result<()> {
+    let mut record = record(tree)?;
+    let manifest = record.write_manifest(create(dir, name)?, &header(rootfs))?;
+    let name = StatIndex::file_name(name);
+    let index = create(dir, &name)?;
+    // The later, the more is older than this by enough to be proven.
+    let reference = Reference::of(dir, name.as_bytes())?;
+    record.write_index(BufWriter::new(index), manifest, &reference)
+}
+
+fn create(dir: &Dir, name: &str) -> Result<FileWriter> {
+    dir.create_file(name.as_bytes(), 0o644)?.ok_or_else(|| {
+        Error::new(
+            ErrorKind::AlreadyExists,
+            format!("create {name}: it exists"),
+        )
+    })
+}
+
+/// The header of a manifest, as umoci writes it.
+pub(super) fn header(rootfs: &Path) -> Header {
+    Header {
         user: probe::is_superuser().then(|| "root".to_owned()),
         machine: probe::host_name(),
         tree: rootfs.display().to_string(),
         date: Some(Header::format_date(&jiff::Zoned::now())),
-    };
-    let mut writer = Writer::new(out, UMOCI_KEYWORDS, &header)?;
-    writer.enter(b".", &attributes(tree, Tree::ROOT))?;
+    }
+}
+
+fn record(tree: &Tree) -> Result<Record> {
+    let root = tree.inode(Tree::ROOT);
+    // Without a witness of the root nothing is on the device, and nothing is proven.
+    let device = root.witness.map_or(0, |witness| witness.id.dev);
+    let mut recorder = Recorder::new(device);
+    recorder.enter(b".", &attributes(tree, Tree::ROOT), root.witness.as_ref());
     // By hand, not by calls: a tree may be deeper than the stack.
-    let mut levels = vec![subdirectories(&mut writer, tree, Tree::ROOT)?];
+    let mut levels = vec![subdirectories(&mut recorder, tree, Tree::ROOT)];
     while let Some(level) = levels.last_mut() {
         if let Some((name, dir)) = level.pop() {
-            writer.enter(name, &attributes(tree, dir))?;
-            levels.push(subdirectories(&mut writer, tree, dir)?);
+            let witness = tree.inode(dir).witness.as_ref();
+            recorder.enter(name, &attributes(tree, dir), witness);
+            levels.push(subdirectories(&mut recorder, tree, dir));
         } else {
-            writer.leave()?;
+            recorder.leave();
             levels.pop();
         }
     }
-    writer.finish()?;
-    Ok(())
+    recorder.finish()
 }
 
-/// Writes what is in a directory but for its subdirectories, and returns these, last one first.
-fn subdirectories<'t, W: Write>(
-    writer: &mut Writer<W>,
+/// Records what is in a directory but for its subdirectories, and returns these, last one first.
+fn subdirectories<'t>(
+    recorder: &mut Recorder,
     tree: &'t Tree,
     dir: NodeId,
-) -> Result<Vec<(&'t [u8], NodeId)>> {
+) -> Vec<(&'t [u8], NodeId)> {
     let mut subdirectories = Vec::new();
     for (name, node) in tree.children(dir) {
-        if tree.inode(node).kind == InodeKind::Directory {
+        let inode = tree.inode(node);
+        if inode.kind == InodeKind::Directory {
             subdirectories.push((name, node));
         } else {
-            writer.leaf(name, &attributes(tree, node))?;
+            recorder.leaf(name, &attributes(tree, node), inode.witness.as_ref());
         }
     }
     subdirectories.reverse();
-    Ok(subdirectories)
+    subdirectories
 }
 
 fn attributes(tree: &Tree, node: NodeId) -> Attributes<'_> {
@@ -65,5 +95,131 @@ fn attributes(tree: &Tree, node: NodeId) -> Attributes<'_> {
         sha256: inode.sha256,
         xattrs: &inode.xattrs,
         other: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::{Access, IdMap, IdRange, MapOptions, Root};
+    use crate::layer::{ApplyOptions, LayerSource, apply_layers};
+    use crate::mtree::{Baseline, DiffOptions, UMOCI_KEYWORDS, WalkOptions, Writer, diff, walk};
+    use crate::progress::Silent;
+    use oci_cas::Algorithm;
+    use std::fs;
+    use std::io::{Cursor, Read};
+    use std::os::unix::fs::MetadataExt;
+    use tar::EntryType;
+
+    struct Layer(Cursor<Vec<u8>>);
+
+    impl Read for Layer {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.0.read(buffer)
+        }
+    }
+
+    impl LayerSource for Layer {
+        fn verdict(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A layer of entries: name, type, and content or target.
+    fn layer(entries: &[(&str, EntryType, &str)]) -> Layer {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (name, kind, text) in entries {
+            let mut header = tar::Header::new_ustar();
+            header.set_entry_type(*kind);
+            header.set_mode(0o755);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(7);
+            if matches!(kind, EntryType::Symlink | EntryType::Link) {
+                header.set_size(0);
+                tar.append_link(&mut header, name, text).unwrap();
+            } else {
+                header.set_size(text.len() as u64);
+                tar.append_data(&mut header, name, text.as_bytes()).unwrap();
+            }
+        }
+        Layer(Cursor::new(tar.into_inner().unwrap()))
+    }
+
+    /// Two layers that come back to what was made before: links made and lost, names replaced, directories changed.
+    fn unpacked(root: &Root) -> Tree {
+        const FILE: EntryType = EntryType::Regular;
+        const DIR: EntryType = EntryType::Directory;
+        let layers = [
+            layer(&[
+                ("d/", DIR, ""),
+                ("d/a", FILE, "one"),
+                ("d/b", EntryType::Link, "d/a"),
+                ("lost", FILE, "two"),
+                ("kept", EntryType::Link, "lost"),
+                ("implied/e/f", FILE, "three"),
+                ("link", EntryType::Symlink, "d"),
+                ("pipe", EntryType::Fifo, ""),
+                ("gone/g", FILE, "four"),
+            ]),
+            layer(&[
+                (".wh.lost", FILE, ""),
+                ("d/c", EntryType::Link, "d/a"),
+                ("link/through", FILE, "five"),
+                ("implied/.wh.e", FILE, ""),
+                (".wh.gone", FILE, ""),
+                ("pipe", FILE, "six"),
+            ]),
+        ];
+        let own = fs::metadata(root.dir().path()).unwrap();
+        let map = |host| {
+            let (container, size) = (0, 1);
+            IdMap(vec![IdRange {
+                container,
+                host,
+                size,
+            }])
+        };
+        let mut options = ApplyOptions::new(MapOptions {
+            uid: map(own.uid()),
+            gid: map(own.gid()),
+            rootless: false,
+        });
+        (options.file_digests, options.fresh) = (true, true);
+        let layers = layers.into_iter().map(|it| Ok((Algorithm::Sha256, it)));
+        apply_layers(layers, root, &options, &Silent, |_| Ok(())).unwrap()
+    }
+
+    #[test]
+    fn what_unpack_records_is_what_a_walk_finds_and_the_index_proves_all_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let rootfs = directory.path().join("rootfs");
+        fs::create_dir(&rootfs).unwrap();
+        let root = Root::open(&rootfs, Access::Plain).unwrap();
+        let tree = unpacked(&root);
+        // The clock must leave the ticks of the last files before they can be proven.
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let dir = Dir::open(directory.path(), Access::Plain).unwrap();
+        write(&dir, "x.mtree", &tree, &rootfs).unwrap();
+
+        let written = fs::read_to_string(directory.path().join("x.mtree")).unwrap();
+        let options = WalkOptions {
+            keywords: UMOCI_KEYWORDS,
+            owners: None,
+        };
+        let mut writer = Writer::new(Vec::new(), UMOCI_KEYWORDS, &Header::default()).unwrap();
+        walk(root.dir(), &options, &mut writer).unwrap();
+        let walked = String::from_utf8(writer.finish().unwrap()).unwrap();
+        let entries = |text: &str| text.split_once("\n\n").unwrap().1.to_owned();
+        assert_eq!(entries(&written), entries(&walked));
+
+        let index = StatIndex::load(&dir, "x.mtree").unwrap().unwrap();
+        let options = DiffOptions {
+            baseline: Baseline::Index(&index),
+            masks: &[],
+            record: None,
+        };
+        let found = diff(root.dir(), &options).unwrap();
+        assert_eq!((found.changes, found.files_read), (Vec::new(), 0));
     }
 }

@@ -4,22 +4,21 @@
 //! yet, the staging directory is its sibling and becomes the bundle in one step. If it does, the staging directory is in
 //! it, and its entries move up one by one with `config.json`, without which nothing is a bundle, last.
 
-use std::io::BufWriter;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use oci_cas::Digest;
 
-use super::extract::{Found, Image, extract};
+use super::extract::{self, Found, Image, extract};
 use super::{host, record};
 use crate::bundle::{Metadata, RuntimeConfigOptions, runtime_config, to_config_json};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::staging::{MadeDirs, Staging, split_path};
-use crate::fs::tree::Tree;
-use crate::fs::{Access, Dir, MapOptions, Root, atomic};
+use crate::fs::{Access, Dir, InodeKind, MapOptions, Root, atomic};
 use crate::image::{Descriptor, Manifest, Platform, Reference};
 use crate::layer::ROOTFS_NAME;
 use crate::layout::{DescriptorPath, Layout};
+use crate::mtree::StatIndex;
 use crate::progress::Progress;
 
 /// The name of the runtime configuration in a bundle (runtime-spec).
@@ -49,10 +48,11 @@ pub struct UnpackOptions {
     pub start_from: Option<Digest>,
 }
 
-/// Unpacks an image to a bundle: `rootfs/`, `config.json`, `umoci.json` and the mtree record. The directory may exist,
+/// Unpacks an image to a bundle: `rootfs/`, `config.json`, `umoci.json`, the mtree record and its stat
+/// index. The directory may exist,
 /// but nothing in it may have one of these names.
 ///
-/// On failure nothing is left, and what was there before is as it was.
+/// On failure nothing is left, and what was there before is as it was, but for a stat index without its bundle.
 ///
 /// # Errors
 ///
@@ -118,7 +118,15 @@ pub fn unpack_manifest(
         return unpack_to_bundle(image, bundle, options, progress, after_layer);
     }
     let root = Root::open(&bundle.join(ROOTFS_NAME), access(options))?;
-    extract(image, &root, false, options, progress, after_layer).map(|_| ())
+    extract(
+        image,
+        &root,
+        extract::Target::Existing,
+        options,
+        progress,
+        after_layer,
+    )
+    .map(|_| ())
 }
 
 fn unpack_to_bundle(
@@ -135,7 +143,14 @@ fn unpack_to_bundle(
 
     staging.dir().create_dir(ROOTFS_NAME.as_bytes(), 0o700)?;
     let root = Root::open(&staging.path().join(ROOTFS_NAME), access(options))?;
-    let tree = extract(image, &root, true, options, progress, after_layer)?;
+    let tree = extract(
+        image,
+        &root,
+        extract::Target::Recorded,
+        options,
+        progress,
+        after_layer,
+    )?;
     let config_options = RuntimeConfigOptions {
         rootfs: Some(&root),
         root_path: ROOTFS_NAME.to_owned(),
@@ -148,8 +163,9 @@ fn unpack_to_bundle(
 
     // The umask of the process applies to these, as it does for umoci.
     let mut names = Vec::new();
+    let index_name = record_name.as_deref().map(StatIndex::file_name);
     if let Some(name) = &record_name {
-        write_record(
+        record::write(
             staging.dir(),
             name,
             &tree,
@@ -167,13 +183,14 @@ fn unpack_to_bundle(
             &metadata.to_bytes(),
         )?;
         names.extend([name.as_bytes(), Metadata::FILE_NAME.as_bytes()]);
+        names.extend(index_name.as_deref().map(str::as_bytes));
     }
     atomic::create(staging.dir(), CONFIG_NAME, 0o666, &to_config_json(&spec)?)?;
     names.extend([ROOTFS_NAME.as_bytes(), CONFIG_NAME.as_bytes()]);
     if options.sync {
         staging.sync()?;
     }
-    target.publish(staging, &names)
+    target.publish(staging, &names, index_name.as_deref())
 }
 
 /// Where the bundle goes.
@@ -193,6 +210,12 @@ impl<'a> Target<'a> {
     fn open(bundle: &'a Path, access: Access, record_name: Option<&str>) -> Result<Self> {
         match Dir::open(bundle, access) {
             Ok(dir) => {
+                if dir.stat_self()?.id == Dir::open(Path::new("/"), Access::Plain)?.stat_self()?.id
+                {
+                    let message = "unpack to /: the root directory cannot become a bundle";
+                    return Err(Error::new(ErrorKind::InvalidInput, message)
+                        .with_hint("name a new directory"));
+                }
                 for name in [CONFIG_NAME, ROOTFS_NAME, Metadata::FILE_NAME]
                     .into_iter()
                     .chain(record_name)
@@ -227,7 +250,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    fn publish(self, staging: Staging, names: &[&[u8]]) -> Result<()> {
+    fn publish(self, staging: Staging, names: &[&[u8]], index_name: Option<&str>) -> Result<()> {
         match self {
             Self::New { name, made, .. } => {
                 staging.publish_as(name)?;
@@ -237,6 +260,8 @@ impl<'a> Target<'a> {
             Self::Existing { bundle, dir } => {
                 dir.set_mode(0o700)
                     .context(|| format!("unpack to {}", bundle.display()))?;
+                // Of a bundle whose other files somebody has removed: worth nothing without them.
+                index_name.map_or(Ok(()), |name| remove_file(&dir, name))?;
                 staging.publish_entries(names)
             }
         }
@@ -253,22 +278,20 @@ pub(super) fn access(options: &UnpackOptions) -> Access {
 }
 
 /// The name of the mtree record of a manifest (umoci's).
-fn record_name(digest: &Digest) -> String {
+pub(super) fn record_name(digest: &Digest) -> String {
     format!("{}_{}.mtree", digest.algorithm().name(), digest.encoded())
 }
 
-fn write_record(dir: &Dir, name: &str, tree: &Tree, rootfs: &Path) -> Result<()> {
-    let Some(file) = dir.create_file(name.as_bytes(), 0o644)? else {
-        return Err(Error::new(
-            ErrorKind::AlreadyExists,
-            format!("create {name}: it exists"),
-        ));
-    };
-    record::write(BufWriter::new(file), tree, rootfs)
+/// Removes a regular file, if there is one.
+fn remove_file(dir: &Dir, name: &str) -> Result<()> {
+    match dir.try_stat(name.as_bytes())? {
+        Some(stat) if stat.kind == InodeKind::File => dir.remove_all(name.as_bytes()),
+        _ => Ok(()),
+    }
 }
 
 /// A path of the user's as the record shows it: lexically clean, and absolute if nothing else would be left.
-fn shown_path(path: &Path) -> Result<PathBuf> {
+pub(super) fn shown_path(path: &Path) -> Result<PathBuf> {
     let clean: PathBuf = path.components().collect();
     if matches!(clean.as_os_str().as_bytes(), b"." | b".." | b"") {
         return std::path::absolute(&clean)

@@ -1,0 +1,50 @@
+//! A file of the user's that is read once, from beginning to end.
+
+use std::fs::File;
+use std::path::Path;
+
+use crate::{Error, ErrorKind, Result};
+
+/// Opens a file that a user names, to be read as a stream. As with any program, symbolic links are followed, and a pipe
+/// (`/dev/stdin`, a shell's `<(...)`) is as good as a file: opening one waits for its writer.
+///
+/// # Errors
+///
+/// [`ErrorKind::InvalidInput`] for a directory, otherwise what the system says.
+pub fn open(path: &Path) -> Result<File> {
+    let fail = |error| Error::io("open", path, error);
+    let file = File::open(path).map_err(fail)?;
+    if file.metadata().map_err(fail)?.is_dir() {
+        let message = format!("{} is a directory", path.display());
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn links_and_pipes_are_read_and_directories_are_not() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = |name: &str| scratch.path().join(name);
+        std::fs::write(path("file"), "content").unwrap();
+        std::os::unix::fs::symlink("file", path("link")).unwrap();
+        let mut text = String::new();
+        open(&path("link"))
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
+        assert_eq!(text, "content");
+        let kind = |name: &str| open(&path(name)).unwrap_err().kind();
+        assert_eq!(kind(""), ErrorKind::InvalidInput);
+        assert_eq!(kind("none"), ErrorKind::NotFound);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(writer);
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&reader);
+        assert!(open(Path::new(&format!("/proc/self/fd/{fd}"))).is_ok());
+    }
+}

@@ -1,0 +1,73 @@
+//! Hard links, also to names that come later in the layer.
+
+use super::{Applier, Place, at};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::escape_name;
+use crate::layer::dirs::record;
+use crate::layer::forward_links::{ForwardLink, missing_target};
+use crate::layer::path::{relative_path, split};
+
+impl Applier<'_> {
+    /// Makes the links that have waited for their targets.
+    pub(super) fn finish_links(&mut self) -> Result<()> {
+        for ForwardLink { path, link } in self.forward_links.take() {
+            let linked = self.late_link(&path, &link);
+            linked.map_err(|error| at(&path, error))?;
+        }
+        Ok(())
+    }
+
+    fn late_link(&mut self, path: &[u8], link: &[u8]) -> Result<()> {
+        let path = self.clean(path);
+        if let Some(place) = self.place(&path)?
+            && !self.hard_link(&place, link)?
+        {
+            return Err(missing_target(link));
+        }
+        Ok(())
+    }
+
+    /// Makes a hard link. `false` if there is no such target (yet).
+    pub(super) fn hard_link(&mut self, place: &Place, link: &[u8]) -> Result<bool> {
+        let mut path = Vec::new();
+        relative_path(&mut path, link);
+        let (parent, name) = split(&path);
+        let Some(dir) = self
+            .dirs
+            .get(parent, false, &mut self.tree, &self.translator)?
+        else {
+            return Ok(false);
+        };
+        let target = Place {
+            dir,
+            name: name.to_vec(),
+        };
+        let found = if name.is_empty() {
+            Some(target.dir.dir.stat_self()?)
+        } else {
+            target.dir.dir.try_stat(name)?
+        };
+        let Some(stat) = found else { return Ok(false) };
+        if stat.is_dir() {
+            let message = format!("hard link to {}, which is a directory", escape_name(&path));
+            return Err(Error::new(ErrorKind::InvalidData, message));
+        }
+        let node = match self.tree.child(target.dir.node, name) {
+            Some(node) => node,
+            // There before anything was recorded.
+            None => self.tree.adopt(target.dir.node, name, record(&stat)),
+        };
+        if target.dir.path == place.dir.path && target.name == place.name {
+            // Another spelling of its own name: removing it to make it again would lose it.
+            self.tree.mark_written(node);
+            return Ok(true);
+        }
+        self.make_new(place, |dir, name| {
+            Ok(dir
+                .create_link(name, &target.dir.dir, &target.name)?
+                .then_some(()))
+        })?;
+        self.tree.insert_link(place.dir.node, &place.name, node);
+        Ok(true)
+    }
+}

@@ -1,0 +1,280 @@
+//! The layer of what is put into an image from outside.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::GenerateOptions;
+use super::pack::{Overrides, Packer, Place};
+use crate::archive::Limits;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::fs::{Access, Dir, escape_name};
+use crate::layer::dirs::join;
+use crate::layer::path::relative_path;
+use crate::layer::whiteout;
+use crate::progress::Progress;
+
+/// One thing that `insert` does to an image.
+#[derive(Clone, Debug)]
+pub enum Insertion {
+    /// Puts a file, or a directory with everything below it, into the image.
+    Tree {
+        /// Where it is on the host. A symbolic link at the end is not followed but inserted.
+        source: PathBuf,
+        /// Its path in the image: absolute or relative to the root, cleaned lexically.
+        target: Vec<u8>,
+        /// Whether to hide what the layers below have in the directory. Of no effect, but a warning, for anything else.
+        opaque: bool,
+    },
+    /// Hides a path of the image.
+    Whiteout {
+        /// The path in the image: absolute or relative to the root, cleaned lexically.
+        target: Vec<u8>,
+    },
+}
+
+/// How things are put into an image.
+#[derive(Clone, Debug, Default)]
+pub struct InsertOptions {
+    /// Owners and times.
+    pub generate: GenerateOptions,
+    /// User and group in the image of all that is inserted, in place of its own.
+    pub owner: Option<(u32, u32)>,
+    /// The 12 mode bits of all files and directories that are inserted, in place of their own.
+    pub mode: Option<u32>,
+    /// Whether the directories above each target get entries of their own, before it and once each: 0755, owned by root,
+    /// of 1970 or of `SOURCE_DATE_EPOCH`. Directories that the image has already are given these, too.
+    pub parents: bool,
+}
+
+/// Writes the layer of insertions, in the order given, as an uncompressed tar stream. A tree comes in depth-first order,
+/// the names of a directory sorted by bytes; where it is opaque, the opaque whiteout comes first. Names of one inode
+/// within a tree are hard links.
+///
+/// A directory that is inserted at the root of the image puts its content there; the image's root keeps its metadata.
+///
+/// # Errors
+///
+/// All targets and sources are looked at before anything is written. What has been written at a later failure is no whole
+/// archive.
+///
+/// - [`ErrorKind::InvalidInput`]: a target is empty or would be a whiteout; it is the root, for a whiteout or for what is
+///   no directory; an owner is in no range of the map; the name of an attribute has a `=`.
+/// - [`ErrorKind::NotFound`]: a source does not exist.
+/// - [`ErrorKind::LimitExceeded`]: a path in the image would be longer than 4095 bytes.
+/// - Otherwise as [`generate_layer`](super::generate_layer).
+pub fn generate_insert_layer(
+    out: impl Write,
+    insertions: &[Insertion],
+    options: &InsertOptions,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let access = if options.generate.map_options.rootless {
+        Access::Unprivileged
+    } else {
+        Access::Plain
+    };
+    let checked: Vec<Inserted<'_>> = insertions
+        .iter()
+        .map(|insertion| Inserted::check(insertion, access))
+        .collect::<Result<_>>()?;
+    let packer = Packer::new(out, &options.generate, progress).with_overrides(Overrides {
+        owner: options.owner,
+        mode: options.mode,
+    });
+    let mut inserter = Inserter {
+        packer,
+        progress,
+        access,
+        directories: options.parents.then(HashSet::new),
+    };
+    for insertion in &checked {
+        inserter.insert(insertion)?;
+    }
+    inserter.packer.finish().map(drop)
+}
+
+/// An insertion whose paths make sense.
+struct Inserted<'a> {
+    /// Clean and relative; empty for the root.
+    target: Vec<u8>,
+    /// What is inserted and whether it is opaque; `None` for a whiteout.
+    tree: Option<(&'a Path, bool)>,
+}
+
+impl<'a> Inserted<'a> {
+    fn check(insertion: &'a Insertion, access: Access) -> Result<Self> {
+        let (target, tree) = match insertion {
+            Insertion::Tree {
+                source,
+                target,
+                opaque,
+            } => (target, Some((source.as_path(), *opaque))),
+            Insertion::Whiteout { target } => (target, None),
+        };
+        let fail = |kind, why: &str| {
+            let message = format!("insert at {}: {why}", escape_name(target));
+            Err(Error::new(kind, message))
+        };
+        if target.is_empty() {
+            return fail(ErrorKind::InvalidInput, "the path is empty");
+        }
+        let mut clean = Vec::new();
+        relative_path(&mut clean, target);
+        whiteout::check_name(&clean).context(|| format!("insert at {}", escape_name(target)))?;
+        if let Some((source, _)) = tree {
+            let is_dir = Source::open(source, access)?.place().stat()?.is_dir();
+            if clean.is_empty() && !is_dir {
+                return fail(
+                    ErrorKind::InvalidInput,
+                    "only a directory can be inserted at the root",
+                );
+            }
+        } else if clean.is_empty() {
+            return fail(ErrorKind::InvalidInput, "the root cannot be hidden");
+        }
+        Ok(Self {
+            target: clean,
+            tree,
+        })
+    }
+}
+
+/// Something on the host, by an open directory: the one that it is in, or itself where its path has no last name (`..`).
+struct Source {
+    dir: Dir,
+    name: Option<Vec<u8>>,
+}
+
+impl Source {
+    fn open(path: &Path, access: Access) -> Result<Self> {
+        let (dir, name) = match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) if parent.as_os_str().is_empty() => {
+                (Path::new("."), Some(name))
+            }
+            (Some(parent), Some(name)) => (parent, Some(name)),
+            _ => (path, None),
+        };
+        Ok(Self {
+            dir: Dir::open(dir, access)?,
+            name: name.map(|name| name.as_bytes().to_vec()),
+        })
+    }
+
+    fn place(&self) -> Place<'_> {
+        match &self.name {
+            Some(name) => Place::Name(&self.dir, name),
+            None => Place::Itself(&self.dir),
+        }
+    }
+}
+
+/// A directory being walked.
+struct Level {
+    dir: Dir,
+    names: std::vec::IntoIter<Vec<u8>>,
+    /// Its path in the image.
+    path: Vec<u8>,
+}
+
+struct Inserter<'a, W: Write> {
+    packer: Packer<'a, W>,
+    progress: &'a dyn Progress,
+    access: Access,
+    /// The directories that have an entry, where this must be known.
+    directories: Option<HashSet<Vec<u8>>>,
+}
+
+impl<W: Write> Inserter<'_, W> {
+    fn insert(&mut self, inserted: &Inserted<'_>) -> Result<()> {
+        let target = &inserted.target;
+        let Some((path, opaque)) = inserted.tree else {
+            return self.packer.add_whiteout(target);
+        };
+        let source = Source::open(path, self.access)?;
+        // The same file may be inserted twice, and then is meant to be two files.
+        self.packer.forget_links();
+        self.parents(target)?;
+        if opaque {
+            if source.place().stat()?.is_dir() {
+                self.packer.add_opaque(target)?;
+            } else {
+                // A whiteout below a file would make others take the file for a directory.
+                self.progress.warn(format_args!(
+                    "insert {}: it is no directory, so there is nothing to be opaque",
+                    path.display()
+                ));
+            }
+        }
+        if target.is_empty() {
+            // The entry would give the image's root the metadata of a directory of the host's.
+            return self.walk(source, Vec::new());
+        }
+        if self.add(source.place(), target)? {
+            self.walk(source, target.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Writes the directories above a path that have no entry yet.
+    fn parents(&mut self, path: &[u8]) -> Result<()> {
+        let Some(directories) = &mut self.directories else {
+            return Ok(());
+        };
+        for (slash, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
+            let parent = &path[..slash];
+            if directories.insert(parent.to_vec()) {
+                self.packer.add_parent(parent)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes one inode. Returns whether it is a directory.
+    fn add(&mut self, place: Place<'_>, path: &[u8]) -> Result<bool> {
+        let limit = Limits::default().path_size;
+        if path.len() > limit {
+            let message = format!("insert: a path in the image is longer than {limit} bytes");
+            return Err(Error::new(ErrorKind::LimitExceeded, message));
+        }
+        let (stat, _) = self.packer.add(place, path)?;
+        if let Some(directories) = &mut self.directories
+            && stat.is_dir()
+        {
+            directories.insert(path.to_vec());
+        }
+        Ok(stat.is_dir())
+    }
+
+    /// Writes everything below a directory. One directory stays open per level.
+    fn walk(&mut self, source: Source, target: Vec<u8>) -> Result<()> {
+        let top = match &source.name {
+            Some(name) => source.dir.open_dir(name)?,
+            None => source.dir,
+        };
+        let mut open = vec![Level::new(top, target)?];
+        while let Some(level) = open.last_mut() {
+            let Some(name) = level.names.next() else {
+                open.pop();
+                continue;
+            };
+            let path = join(&level.path, &name);
+            if self.add(Place::Name(&level.dir, &name), &path)? {
+                let child = level.dir.open_dir(&name)?;
+                open.push(Level::new(child, path)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Level {
+    fn new(dir: Dir, path: Vec<u8>) -> Result<Self> {
+        Ok(Self {
+            names: dir.names()?.into_iter(),
+            dir,
+            path,
+        })
+    }
+}

@@ -1,0 +1,332 @@
+//! One inode becomes one entry: type, owner, attributes, hard links, content.
+
+use std::collections::HashMap;
+use std::io::Write;
+
+use filetime::FileTime;
+use oci_cas::digest::BlockHasher;
+
+use super::GenerateOptions;
+use crate::archive::{Entry, EntryKind, Writer};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::fs::xattr::{self, ROOTLESS_OWNER, Xattrs};
+use crate::fs::{Dir, FileReader, InodeId, InodeKind, Stat, escape_name};
+use crate::layer::whiteout;
+use crate::progress::Progress;
+
+/// Bytes of content in memory.
+const BUFFER_SIZE: usize = 256 << 10;
+
+/// Where an inode is.
+#[derive(Clone, Copy)]
+pub(super) enum Place<'a> {
+    /// A name in a directory.
+    Name(&'a Dir, &'a [u8]),
+    /// An open directory itself, which has no name here.
+    Itself(&'a Dir),
+}
+
+impl Place<'_> {
+    pub(super) fn stat(self) -> Result<Stat> {
+        match self {
+            Self::Name(dir, name) => dir.stat(name),
+            Self::Itself(dir) => dir.stat_self(),
+        }
+    }
+
+    fn xattrs(self) -> Result<Xattrs> {
+        match self {
+            Self::Name(dir, name) => dir.xattrs(name),
+            Self::Itself(dir) => dir.xattrs_self(),
+        }
+    }
+}
+
+/// What every entry gets, whatever it has on disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Overrides {
+    /// User and group in the image.
+    pub owner: Option<(u32, u32)>,
+    /// 12 bits for files and directories.
+    pub mode: Option<u32>,
+}
+
+/// The first name of an inode that has several.
+struct First {
+    path: Vec<u8>,
+    sha256: Option<[u8; 32]>,
+}
+
+/// Writes entries.
+pub(super) struct Packer<'a, W: Write> {
+    tar: Writer<W>,
+    options: &'a GenerateOptions,
+    overrides: Overrides,
+    /// Whether to hash the content of each file.
+    file_digests: bool,
+    progress: &'a dyn Progress,
+    links: HashMap<InodeId, First>,
+    buffer: Vec<u8>,
+}
+
+impl<'a, W: Write> Packer<'a, W> {
+    pub(super) fn new(out: W, options: &'a GenerateOptions, progress: &'a dyn Progress) -> Self {
+        Self {
+            tar: Writer::new(out),
+            options,
+            overrides: Overrides::default(),
+            file_digests: false,
+            progress,
+            links: HashMap::new(),
+            buffer: vec![0; BUFFER_SIZE],
+        }
+    }
+
+    /// Gives every entry from here on something else than it has on disk.
+    pub(super) fn with_overrides(self, overrides: Overrides) -> Self {
+        Self { overrides, ..self }
+    }
+
+    /// Hashes the content of the files from here on.
+    pub(super) fn with_file_digests(self) -> Self {
+        Self {
+            file_digests: true,
+            ..self
+        }
+    }
+
+    /// Forgets the inodes so far: what follows is never written as a link to something before.
+    pub(super) fn forget_links(&mut self) {
+        self.links.clear();
+    }
+
+    pub(super) fn finish(self) -> Result<W> {
+        self.tar.finish()
+    }
+
+    /// Writes the inode at a place under a path of the image (clean, relative; `.` for the root). Returns what it was
+    /// like and, where they are wanted, the digest of its content.
+    pub(super) fn add(
+        &mut self,
+        place: Place<'_>,
+        path: &[u8],
+    ) -> Result<(Stat, Option<[u8; 32]>)> {
+        self.try_add(place, path)
+            .context(|| format!("pack {}", escape_name(path)))
+    }
+
+    fn try_add(&mut self, place: Place<'_>, path: &[u8]) -> Result<(Stat, Option<[u8; 32]>)> {
+        whiteout::check_name(path)?;
+        let stat = place.stat()?;
+        let mut entry = self.entry(place, &stat, path)?;
+        if let Some(first) = self.links.get(&stat.id) {
+            entry.kind = EntryKind::HardLink;
+            entry.link.clone_from(&first.path);
+            entry.size = 0;
+            let sha256 = first.sha256;
+            self.tar.entry(&entry)?;
+            return Ok((stat, sha256));
+        }
+        let (stat, sha256) = match place {
+            Place::Name(dir, name) if stat.kind == InodeKind::File => {
+                self.file(&entry, &stat, FileReader::open(dir, name)?)?
+            }
+            _ => {
+                self.tar.entry(&entry)?;
+                (stat, None)
+            }
+        };
+        if stat.nlink > 1 && !stat.is_dir() {
+            let path = entry.path;
+            self.links.insert(stat.id, First { path, sha256 });
+        }
+        Ok((stat, sha256))
+    }
+
+    /// Writes an entry and the content of its file.
+    fn file(
+        &mut self,
+        entry: &Entry,
+        stat: &Stat,
+        mut reader: FileReader,
+    ) -> Result<(Stat, Option<[u8; 32]>)> {
+        // The entry describes the inode that had the name a moment ago. Opening a file that keeps its owner out changes
+        // the time of change.
+        let key = |stat: &Stat| {
+            (
+                stat.id, stat.size, stat.mtime, stat.mode, stat.uid, stat.gid,
+            )
+        };
+        if key(reader.stat()) != key(stat) {
+            return Err(reader.changed());
+        }
+        self.tar.entry(entry)?;
+        let mut hasher = self.file_digests.then(BlockHasher::new);
+        loop {
+            let piece = reader.read(&mut self.buffer)?;
+            if piece.is_empty() {
+                break;
+            }
+            if let Some(hasher) = &mut hasher {
+                hasher.update(piece);
+            }
+            self.tar.data(piece)?;
+        }
+        Ok((reader.finish()?, hasher.map(BlockHasher::finish)))
+    }
+
+    /// The entry of an inode, as if it had no other name.
+    fn entry(&self, place: Place<'_>, stat: &Stat, path: &[u8]) -> Result<Entry> {
+        let kind = match stat.kind {
+            InodeKind::File => EntryKind::File,
+            InodeKind::Directory => EntryKind::Directory,
+            InodeKind::Symlink => EntryKind::Symlink,
+            InodeKind::CharDevice => EntryKind::CharDevice,
+            InodeKind::BlockDevice => EntryKind::BlockDevice,
+            InodeKind::Fifo => EntryKind::Fifo,
+            InodeKind::Socket => {
+                let message = "it is a socket, which no layer can hold";
+                return Err(Error::new(ErrorKind::Unsupported, message)
+                    .with_hint("remove the socket; programs make it anew"));
+            }
+        };
+        let link = match place {
+            Place::Name(dir, name) if kind == EntryKind::Symlink => dir.read_link(name)?,
+            _ => Vec::new(),
+        };
+        let (xattrs, recorded) = self.xattrs(place, path)?;
+        let owner = match self.overrides.owner {
+            Some(owner) => owner,
+            None => self.owner(stat, recorded)?,
+        };
+        let mode = match kind {
+            EntryKind::File | EntryKind::Directory => self.overrides.mode.unwrap_or(stat.mode),
+            _ => stat.mode,
+        };
+        Ok(Entry {
+            path: entry_name(path, kind),
+            kind,
+            mode,
+            uid: owner.0,
+            gid: owner.1,
+            size: if kind == EntryKind::File {
+                stat.size
+            } else {
+                0
+            },
+            mtime: self.time(stat.mtime),
+            atime: None,
+            link,
+            device: match kind {
+                EntryKind::CharDevice | EntryKind::BlockDevice => stat.rdev,
+                _ => (0, 0),
+            },
+            xattrs,
+            sparse: false,
+        })
+    }
+
+    /// The attributes that belong to the image, and the owner that one of them may tell.
+    fn xattrs(&self, place: Place<'_>, path: &[u8]) -> Result<(Xattrs, Option<(u32, u32)>)> {
+        let mut xattrs = place.xattrs()?;
+        let mut recorded = None;
+        if self.options.map_options.rootless
+            && let Some(index) = xattrs.iter().position(|(name, _)| name == ROOTLESS_OWNER)
+        {
+            let (_, value) = xattrs.remove(index);
+            let owner = xattr::read_rootless_owner(&value).ok_or_else(|| {
+                let message = format!(
+                    "malformed extended attribute {}",
+                    escape_name(ROOTLESS_OWNER)
+                );
+                Error::new(ErrorKind::InvalidData, message)
+            })?;
+            recorded = Some(owner);
+        }
+        xattrs.retain(|(name, value)| {
+            // Go's tar takes an empty value for a removal, and so do readers that follow it.
+            let empty = value.is_empty() && !xattr::is_masked(name);
+            if empty {
+                self.progress.warn(format_args!(
+                    "pack {}: extended attribute {} is empty and is left out",
+                    escape_name(path),
+                    escape_name(name)
+                ));
+            }
+            !empty && !xattr::is_masked(name)
+        });
+        Ok((xattrs, recorded))
+    }
+
+    /// The owner in the image.
+    fn owner(&self, stat: &Stat, recorded: Option<(u32, u32)>) -> Result<(u32, u32)> {
+        let maps = &self.options.map_options;
+        if maps.rootless {
+            return Ok(recorded.unwrap_or((0, 0)));
+        }
+        Ok((
+            maps.uid.to_container(stat.uid)?,
+            maps.gid.to_container(stat.gid)?,
+        ))
+    }
+
+    /// The time of modification in the image: whole seconds, rounded down, and not after `SOURCE_DATE_EPOCH`.
+    fn time(&self, mtime: FileTime) -> FileTime {
+        let seconds = mtime.unix_seconds();
+        let latest = self.options.source_date_epoch.unwrap_or(i64::MAX);
+        FileTime::from_unix_time(seconds.min(latest), 0)
+    }
+
+    /// Writes the whiteout of a path (clean, relative, not the root).
+    pub(super) fn add_whiteout(&mut self, path: &[u8]) -> Result<()> {
+        let written = whiteout::check_name(path).and_then(|()| {
+            self.tar
+                .entry(&plain(whiteout::of_path(path), EntryKind::File))
+        });
+        written.context(|| format!("pack the removal of {}", escape_name(path)))
+    }
+
+    /// Writes the opaque whiteout of a directory (clean, relative; empty for the root).
+    pub(super) fn add_opaque(&mut self, path: &[u8]) -> Result<()> {
+        self.tar
+            .entry(&plain(whiteout::opaque_in(path), EntryKind::File))
+    }
+
+    /// Writes a directory that is nowhere on disk: 0755, owned by root.
+    pub(super) fn add_parent(&mut self, path: &[u8]) -> Result<()> {
+        let seconds = self.options.source_date_epoch.unwrap_or(0);
+        self.tar.entry(&Entry {
+            mode: 0o755,
+            mtime: FileTime::from_unix_time(seconds, 0),
+            ..plain(entry_name(path, EntryKind::Directory), EntryKind::Directory)
+        })
+    }
+}
+
+/// An entry of zeros.
+fn plain(path: Vec<u8>, kind: EntryKind) -> Entry {
+    Entry {
+        path,
+        kind,
+        mode: 0,
+        uid: 0,
+        gid: 0,
+        size: 0,
+        mtime: FileTime::zero(),
+        atime: None,
+        link: Vec::new(),
+        device: (0, 0),
+        xattrs: Vec::new(),
+        sparse: false,
+    }
+}
+
+/// A path as it stands in an archive: directories end in a slash, but for the root.
+fn entry_name(path: &[u8], kind: EntryKind) -> Vec<u8> {
+    let mut name = Vec::with_capacity(path.len() + 1);
+    name.extend_from_slice(path);
+    if kind == EntryKind::Directory && path != b"." {
+        name.push(b'/');
+    }
+    name
+}

@@ -1,0 +1,323 @@
+//! One layer onto a view: what `layer/apply/` does on disk, one function for each type of entry.
+
+use super::resolve::{Components, Found, lookup};
+use super::tree::{Content, View, implied_directory};
+use crate::archive::{Entry, EntryKind};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::tree::{Inode, NodeId, Tree};
+use crate::fs::{InodeKind, escape_name, xattr};
+use crate::layer::attributes::can_hold;
+use crate::layer::forward_links::{ForwardLink, ForwardLinks, missing_target};
+use crate::layer::frame::Step;
+use crate::layer::path::{relative_path, split};
+use crate::layer::pipeline::Consumer;
+use crate::layer::whiteout::{Whiteout, whiteout};
+
+/// Takes the steps of layers to a view.
+pub(super) struct Merger<'v> {
+    view: &'v mut View,
+    memory_size: u64,
+    /// Entries of the current layer so far.
+    entry_count: u64,
+    /// The file whose content is passing.
+    file: Option<NodeId>,
+    forward_links: ForwardLinks,
+    path: Vec<u8>,
+}
+
+impl<'v> Merger<'v> {
+    pub(super) fn new(view: &'v mut View, memory_size: u64) -> Self {
+        Self {
+            view,
+            memory_size,
+            entry_count: 0,
+            file: None,
+            forward_links: ForwardLinks::default(),
+            path: Vec::new(),
+        }
+    }
+}
+
+impl Consumer for Merger<'_> {
+    fn step(&mut self, step: Step, _chunk: &[u8]) -> Result<()> {
+        match step {
+            Step::Entry(entry) => {
+                let mut path = std::mem::take(&mut self.path);
+                relative_path(&mut path, &entry.path);
+                let result = self
+                    .entry(&path, &entry)
+                    .map_err(|error| at(&entry.path, error));
+                self.path = path;
+                self.entry_count += 1;
+                result
+            }
+            Step::Data { .. } => Ok(()),
+            Step::End(sha256) => {
+                if let Some(file) = self.file.take() {
+                    self.view.inode_mut(file).sha256 = sha256;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn finish_layer(&mut self) -> Result<()> {
+        for ForwardLink { path, link } in self.forward_links.take() {
+            let mut clean = Vec::new();
+            relative_path(&mut clean, &path);
+            let linked = self
+                .place(&clean)
+                .and_then(|(dir, name)| self.hard_link(dir, name, &link))
+                .map_err(|error| at(&path, error))?;
+            if !linked {
+                return Err(at(&path, missing_target(&link)));
+            }
+        }
+        self.entry_count = 0;
+        self.view.end_layer();
+        Ok(())
+    }
+}
+
+impl Merger<'_> {
+    fn entry(&mut self, path: &[u8], entry: &Entry) -> Result<()> {
+        if path.is_empty() {
+            return self.root_entry(entry);
+        }
+        let (parent, name) = split(path);
+        match whiteout(name)? {
+            Some(hidden) => self.whiteout(parent, hidden),
+            None => self.create(path, entry),
+        }
+    }
+
+    fn root_entry(&mut self, entry: &Entry) -> Result<()> {
+        if entry.kind != EntryKind::Directory {
+            let message = "the root must be a directory";
+            return Err(Error::new(ErrorKind::InvalidData, message));
+        }
+        self.hold(b"", entry)?;
+        self.view.set_root(inode(entry, InodeKind::Directory));
+        Ok(())
+    }
+
+    fn create(&mut self, path: &[u8], entry: &Entry) -> Result<()> {
+        let (dir, name) = self.place(path)?;
+        match entry.kind {
+            EntryKind::File => {
+                let content = Content {
+                    layer: self.view.layer_count(),
+                    entry: self.entry_count,
+                };
+                let made = self.insert(dir, name, entry, InodeKind::File, Some(content))?;
+                self.file = Some(made);
+            }
+            EntryKind::Directory => self.directory(dir, name, entry)?,
+            EntryKind::Symlink => {
+                if entry.link.is_empty() {
+                    let message = "a symbolic link without a target";
+                    return Err(Error::new(ErrorKind::InvalidData, message));
+                }
+                self.insert(dir, name, entry, InodeKind::Symlink, None)?;
+            }
+            EntryKind::HardLink => {
+                if !self.hard_link(dir, name, &entry.link)? {
+                    self.forward_links.push(entry)?;
+                }
+            }
+            EntryKind::CharDevice => {
+                self.insert(dir, name, entry, InodeKind::CharDevice, None)?;
+            }
+            EntryKind::BlockDevice => {
+                self.insert(dir, name, entry, InodeKind::BlockDevice, None)?;
+            }
+            EntryKind::Fifo => {
+                self.insert(dir, name, entry, InodeKind::Fifo, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn insert(
+        &mut self,
+        dir: NodeId,
+        name: &[u8],
+        entry: &Entry,
+        kind: InodeKind,
+        content: Option<Content>,
+    ) -> Result<NodeId> {
+        self.hold(name, entry)?;
+        let inode = inode(entry, kind);
+        Ok(self.view.insert(dir, name, inode, content, entry.device))
+    }
+
+    /// Over a directory, the metadata is replaced and the children stay.
+    fn directory(&mut self, dir: NodeId, name: &[u8], entry: &Entry) -> Result<()> {
+        let existing = self.view.tree().child(dir, name);
+        match existing.filter(|&node| is_directory(self.view.tree(), node)) {
+            Some(node) => {
+                self.hold(b"", entry)?;
+                *self.view.inode_mut(node) = inode(entry, InodeKind::Directory);
+                self.view.tree_mut().mark_written(node);
+            }
+            None => {
+                self.insert(dir, name, entry, InodeKind::Directory, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a hard link. `false` if there is no such target (yet).
+    fn hard_link(&mut self, dir: NodeId, name: &[u8], link: &[u8]) -> Result<bool> {
+        let mut path = Vec::new();
+        relative_path(&mut path, link);
+        let (parent, target_name) = split(&path);
+        let Found::Node(target_dir) = lookup(self.view.tree(), parent)? else {
+            return Ok(false);
+        };
+        let tree = self.view.tree();
+        let target = if target_name.is_empty() {
+            Some(Tree::ROOT)
+        } else {
+            tree.child(target_dir, target_name)
+        };
+        let Some(target) = target else {
+            return Ok(false);
+        };
+        if is_directory(tree, target) {
+            let message = format!("hard link to {}, which is a directory", escape_name(&path));
+            return Err(Error::new(ErrorKind::InvalidData, message));
+        }
+        match tree.child(dir, name) {
+            // Another spelling of its own name.
+            Some(existing) if existing == target => {
+                self.view.tree_mut().mark_written(target);
+                return Ok(true);
+            }
+            // Making room for the link takes its target away.
+            Some(existing) if is_below(tree, target, existing) => {
+                return Err(missing_target(link));
+            }
+            _ => {}
+        }
+        self.view.hold(name.len(), self.memory_size)?;
+        self.view.insert_link(dir, name, target);
+        Ok(true)
+    }
+
+    fn whiteout(&mut self, parent: &[u8], hidden: Whiteout<'_>) -> Result<()> {
+        // Nothing is there to hide, and nothing is made for it.
+        let Found::Node(dir) = lookup(self.view.tree(), parent)? else {
+            return Ok(());
+        };
+        let names = match hidden {
+            Whiteout::Name(name) if self.view.tree().child(dir, name).is_none() => return Ok(()),
+            Whiteout::Name(name) => vec![name.into()],
+            Whiteout::Opaque => child_names(self.view.tree(), dir),
+        };
+        let tree = self.view.tree_mut();
+        // What has been hidden once is not looked at again, however often a layer says so.
+        if tree.is_cleared(dir) {
+            return Ok(());
+        }
+        let is_opaque = hidden == Whiteout::Opaque;
+        let mut stack = vec![(dir, names)];
+        while let Some((dir, names)) = stack.last_mut() {
+            let (dir, Some(name)) = (*dir, names.pop()) else {
+                let done = stack.pop().map(|(dir, _)| dir);
+                if let Some(dir) = done.filter(|_| is_opaque || !stack.is_empty()) {
+                    tree.mark_cleared(dir);
+                }
+                continue;
+            };
+            match tree.child(dir, &name) {
+                Some(child) if tree.is_written(child) && tree.is_cleared(child) => {}
+                Some(child) if tree.is_written(child) => {
+                    let names = child_names(tree, child);
+                    stack.push((child, names));
+                }
+                _ => tree.remove(dir, &name),
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory that an entry goes to, made if need be, and the entry's name in it.
+    fn place<'p>(&mut self, path: &'p [u8]) -> Result<(NodeId, &'p [u8])> {
+        let (parent, name) = split(path);
+        let mut components = Components::new(parent);
+        loop {
+            match components.walk(self.view.tree())? {
+                Found::Node(dir) => return Ok((dir, name)),
+                // What is missing is made, and what is in the way and no directory is replaced.
+                Found::Obstacle { dir, name } => {
+                    self.view.hold(name.len(), self.memory_size)?;
+                    let inode = implied_directory();
+                    let made = self.view.insert(dir, &name, inode, None, (0, 0));
+                    components.enter(made);
+                }
+            }
+        }
+    }
+
+    /// Counts the memory of a new name, or of new metadata.
+    fn hold(&mut self, name: &[u8], entry: &Entry) -> Result<()> {
+        let xattrs = entry.xattrs.iter();
+        let attributes: usize = xattrs.map(|(name, value)| name.len() + value.len()).sum();
+        let bytes = name.len() + entry.link.len() + attributes;
+        self.view.hold(bytes, self.memory_size)
+    }
+}
+
+/// The inode that an entry means.
+fn inode(entry: &Entry, kind: InodeKind) -> Inode {
+    let kept = |(name, _): &&(Vec<u8>, Vec<u8>)| !xattr::is_masked(name) && can_hold(kind, name);
+    let mut xattrs: Vec<_> = entry.xattrs.iter().filter(kept).cloned().collect();
+    xattrs.sort_unstable();
+    let is_link = kind == InodeKind::Symlink;
+    Inode {
+        kind,
+        mode: if is_link { 0o777 } else { entry.mode },
+        uid: entry.uid,
+        gid: entry.gid,
+        size: if is_link {
+            entry.link.len() as u64
+        } else {
+            entry.size
+        },
+        nlink: 1,
+        mtime: entry.mtime,
+        link: if is_link {
+            entry.link.as_slice().into()
+        } else {
+            Box::default()
+        },
+        sha256: None,
+        xattrs,
+        witness: None,
+    }
+}
+
+fn is_directory(tree: &Tree, node: NodeId) -> bool {
+    tree.inode(node).kind == InodeKind::Directory
+}
+
+fn child_names(tree: &Tree, dir: NodeId) -> Vec<Box<[u8]>> {
+    tree.children(dir).map(|(name, _)| name.into()).collect()
+}
+
+/// Whether a name is somewhere below another one.
+fn is_below(tree: &Tree, mut node: NodeId, above: NodeId) -> bool {
+    while node != Tree::ROOT {
+        node = tree.parent(node);
+        if node == above {
+            return true;
+        }
+    }
+    false
+}
+
+/// Says which entry an error is about.
+fn at(path: &[u8], error: Error) -> Error {
+    error.context(format!("entry {}", escape_name(path)))
+}

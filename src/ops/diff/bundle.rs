@@ -1,0 +1,286 @@
+//! The root file system of a bundle, as a view.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::Path;
+
+use oci_cas::digest::BlockHasher;
+
+use super::{Access, Dir, Error, ErrorKind, Inode, InodeKind, Result, ResultExt, View};
+use crate::bundle::Metadata;
+use crate::fs::tree::{NodeId, Tree};
+use crate::fs::{InodeId, MapOptions, Root, Stat, probe, xattr};
+use crate::image::Descriptor;
+use crate::layer::ROOTFS_NAME;
+
+/// Bytes that are read at once.
+const CHUNK_SIZE: usize = 128 << 10;
+
+/// How deep a directory tree may be: a directory stays open per level.
+const MAX_DEPTH: usize = 2048;
+
+/// An open bundle.
+pub(super) struct Bundle {
+    pub dir: Dir,
+    pub root: Root,
+    metadata: Option<Metadata>,
+}
+
+impl Bundle {
+    /// Opens a bundle. One without `umoci.json`, whoever made it, has the owners of the image on disk.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let dir = Dir::open(path, Access::Plain)?;
+        let name = Metadata::FILE_NAME.as_bytes();
+        let metadata = match dir.try_stat(name)? {
+            Some(_) => {
+                let bytes = dir.read_file(name, Metadata::MAX_SIZE)?;
+                Some(Metadata::parse(&bytes)?)
+            }
+            None => None,
+        };
+        let is_rootless = metadata.as_ref().is_some_and(|m| m.map_options.rootless);
+        let access = if is_rootless {
+            Access::Unprivileged
+        } else {
+            Access::Plain
+        };
+        let root = Root::open(&path.join(ROOTFS_NAME), access)?;
+        Ok(Self {
+            dir,
+            root,
+            metadata,
+        })
+    }
+
+    /// Whether the bundle was unpacked from this manifest.
+    pub(super) fn is_of(&self, manifest: &oci_cas::Digest) -> bool {
+        let walk = self.metadata.as_ref().map(|m| &m.descriptor_walk[..]);
+        let target = walk.and_then(<[_]>::last).map(Descriptor::from_value);
+        matches!(target, Some(Ok(target)) if target.digest() == manifest)
+    }
+
+    /// What is on disk. Files are hashed only where `other` has one of the same size; nothing else can be equal.
+    pub(super) fn view(&self, other: &View) -> Result<View> {
+        let maps = self.metadata.as_ref().map(|m| m.map_options.clone());
+        let maps = maps.unwrap_or_default();
+        Reader {
+            is_lossy: maps.rootless || probe::in_user_namespace(),
+            maps,
+            other,
+            view: View::new(),
+            linked: HashMap::new(),
+        }
+        .run(self.root.open_self()?)
+    }
+}
+
+struct Reader<'o> {
+    maps: MapOptions,
+    /// Whether the bundle may lack what an unpack without privilege cannot keep.
+    is_lossy: bool,
+    other: &'o View,
+    view: View,
+    /// Inodes with several names, and the first one.
+    linked: HashMap<InodeId, NodeId>,
+}
+
+/// An open directory.
+struct Level {
+    dir: Dir,
+    node: NodeId,
+    /// The same directory in the other view.
+    other: Option<NodeId>,
+    names: Vec<Vec<u8>>,
+}
+
+impl Reader<'_> {
+    fn run(mut self, root: Dir) -> Result<View> {
+        let made = self.inode(&root.stat_self()?, root.xattrs_self()?, Box::default())?;
+        *self.view.inode_mut(Tree::ROOT) = made;
+        let names = root.names()?;
+        let mut levels = vec![Level {
+            dir: root,
+            node: Tree::ROOT,
+            other: Some(Tree::ROOT),
+            names,
+        }];
+        while let Some(level) = levels.last_mut() {
+            let Some(name) = level.names.pop() else {
+                levels.pop();
+                continue;
+            };
+            if let Some(level) = self.name(level, &name)? {
+                if levels.len() >= MAX_DEPTH {
+                    let message = format!(
+                        "{}: deeper than {MAX_DEPTH} directories",
+                        level.dir.path().display()
+                    );
+                    return Err(Error::new(ErrorKind::LimitExceeded, message));
+                }
+                levels.push(level);
+            }
+        }
+        Ok(self.view)
+    }
+
+    /// Takes in one name; the level below it if it is a directory.
+    fn name(&mut self, level: &Level, name: &[u8]) -> Result<Option<Level>> {
+        let Level {
+            dir, node, other, ..
+        } = level;
+        let stat = dir.stat(name)?;
+        let link = match stat.kind {
+            InodeKind::Symlink => dir.read_link(name)?.into(),
+            _ => Box::default(),
+        };
+        let other = other.and_then(|other| self.other.tree().child(other, name));
+        let theirs = other.map(|other| self.other.tree().inode(other));
+        let may_be_equal =
+            theirs.is_some_and(|theirs| theirs.kind == InodeKind::File && theirs.size == stat.size);
+        if let Some(&first) = self.linked.get(&stat.id)
+            && !stat.is_dir()
+        {
+            self.view.insert_link(*node, name, first);
+            // The first name may have had nothing to be equal to.
+            let inode = self.view.inode_mut(first);
+            if may_be_equal && inode.kind == InodeKind::File && inode.sha256.is_none() {
+                inode.sha256 = Some(hash(dir, name)?);
+            }
+            return Ok(None);
+        }
+        let mut made = self
+            .inode(&stat, dir.xattrs(name)?, link)
+            .context(|| format!("read {}", dir.path_of(name).display()))?;
+        let mut device = stat.rdev;
+        if let (Some(other), Some(theirs)) = (other, theirs)
+            && self.is_lossy
+        {
+            liken(&mut made, theirs, self.maps.rootless);
+            if made.kind != stat.kind {
+                device = self.other.device(other);
+            }
+        }
+        if may_be_equal && made.kind == InodeKind::File {
+            made.sha256 = Some(hash(dir, name)?);
+        }
+        let made = self.view.insert(*node, name, made, None, device);
+        if stat.is_dir() {
+            let below = dir.open_dir(name)?;
+            let names = below.names()?;
+            return Ok(Some(Level {
+                dir: below,
+                node: made,
+                other,
+                names,
+            }));
+        }
+        if stat.nlink > 1 {
+            self.linked.insert(stat.id, made);
+        }
+        Ok(None)
+    }
+
+    fn inode(&self, stat: &Stat, mut xattrs: xattr::Xattrs, link: Box<[u8]>) -> Result<Inode> {
+        let recorded = xattrs
+            .iter()
+            .find(|(name, _)| name == xattr::ROOTLESS_OWNER)
+            .and_then(|(_, value)| parse_owner(value));
+        let (uid, gid) = if self.maps.rootless {
+            recorded.unwrap_or((0, 0))
+        } else {
+            let uid = self.maps.uid.to_container(stat.uid);
+            (uid?, self.maps.gid.to_container(stat.gid)?)
+        };
+        let rootless = self.maps.rootless;
+        xattrs.retain(|(name, _)| {
+            !(xattr::is_masked(name) || rootless && name == xattr::ROOTLESS_OWNER)
+        });
+        let is_directory = stat.kind == InodeKind::Directory;
+        Ok(Inode {
+            kind: stat.kind,
+            mode: stat.mode,
+            uid,
+            gid,
+            size: if is_directory { 0 } else { stat.size },
+            nlink: 1,
+            mtime: stat.mtime,
+            link,
+            sha256: None,
+            xattrs,
+            witness: None,
+        })
+    }
+}
+
+/// Undoes what an unpack without privilege cannot keep: devices are empty files, attributes outside of `user.` may be
+/// missing, and with `--rootless` symbolic links and pipes have lost their owner.
+fn liken(made: &mut Inode, theirs: &Inode, rootless: bool) {
+    let is_device = matches!(theirs.kind, InodeKind::CharDevice | InodeKind::BlockDevice);
+    if is_device && made.kind == InodeKind::File && made.size == 0 {
+        made.kind = theirs.kind;
+    }
+    if rootless && matches!(made.kind, InodeKind::Symlink | InodeKind::Fifo) {
+        (made.uid, made.gid) = (theirs.uid, theirs.gid);
+    }
+    let lost = theirs.xattrs.iter().filter(|(name, _)| {
+        !name.starts_with(b"user.") && made.xattrs.iter().all(|(own, _)| own != name)
+    });
+    let lost: Vec<_> = lost.cloned().collect();
+    made.xattrs.extend(lost);
+    made.xattrs.sort_unstable();
+}
+
+fn hash(dir: &Dir, name: &[u8]) -> Result<[u8; 32]> {
+    let mut file = dir.open_file(name)?;
+    let mut hasher = BlockHasher::new();
+    let mut buffer = vec![0; CHUNK_SIZE];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(count) => hasher.update(&buffer[..count]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::io("read", dir.path_of(name), error)),
+        }
+    }
+}
+
+/// Reads the value of [`xattr::ROOTLESS_OWNER`]: two protobuf varint fields, in which the id 0 is written as `u32::MAX`.
+fn parse_owner(value: &[u8]) -> Option<(u32, u32)> {
+    let mut ids = [0, 0];
+    let mut rest = value.iter();
+    while let Some(tag) = rest.next() {
+        let field = match tag {
+            0x08 => 0,
+            0x10 => 1,
+            _ => return None,
+        };
+        let mut id: u64 = 0;
+        for shift in (0..35).step_by(7) {
+            let byte = *rest.next()?;
+            id |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        let id = u32::try_from(id).ok()?;
+        ids[field] = if id == u32::MAX { 0 } else { id };
+    }
+    Some((ids[0], ids[1]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rootless_owners_are_read_as_they_are_written() {
+        for owner in [(992, 123), (0, 456), (98, 0), (0, 0), (u32::MAX - 1, 1)] {
+            let value = xattr::rootless_owner(owner.0, owner.1);
+            assert_eq!(parse_owner(&value), Some(owner));
+        }
+        for wrong in [&b"\x08"[..], b"\x08\xff", b"\x18\x01"] {
+            assert_eq!(parse_owner(wrong), None);
+        }
+        assert_eq!(parse_owner(b""), Some((0, 0)));
+    }
+}

@@ -1,0 +1,89 @@
+//! The layers of an image, read for a view instead of a disk; verified as for an unpack.
+
+use std::ops::Range;
+
+use super::extract::{Image, Layer, LayerReader, layers};
+use crate::error::{Result, ResultExt};
+use crate::image::DiffId;
+use crate::layer::view::{ContentSink, View, ViewOptions, copy_contents};
+use crate::layout::Layout;
+use crate::progress::{Event, Progress};
+
+/// The layers of an image.
+pub(super) struct Layers<'a> {
+    layout: &'a Layout,
+    list: Vec<Layer<'a>>,
+    progress: &'a dyn Progress,
+}
+
+impl<'a> Layers<'a> {
+    pub(super) fn of(image: &Image<'a>, progress: &'a dyn Progress) -> Result<Self> {
+        Ok(Self {
+            layout: image.layout,
+            list: layers(image.manifest, image.config)?,
+            progress,
+        })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(super) fn diff_ids(&self) -> impl Iterator<Item = &DiffId> {
+        self.list.iter().map(|layer| layer.diff_id)
+    }
+
+    /// The view of all layers.
+    pub(super) fn view(&self, file_digests: bool) -> Result<View> {
+        let mut view = View::new();
+        self.add_to(&mut view, 0..self.len(), file_digests)?;
+        Ok(view)
+    }
+
+    /// Adds some of the layers to a view that has those below them. When this returns, they are verified.
+    pub(super) fn add_to(
+        &self,
+        view: &mut View,
+        range: Range<usize>,
+        file_digests: bool,
+    ) -> Result<()> {
+        let layers = &self.list[range];
+        let sources = layers.iter().map(|layer| {
+            let source = self.open(layer)?;
+            Ok((layer.diff_id.0.algorithm(), source))
+        });
+        let options = ViewOptions {
+            file_digests,
+            ..ViewOptions::default()
+        };
+        view.add_layers(sources, &options, |applied| {
+            let layer = &layers[applied.index];
+            layer.check(&applied)?;
+            let index = layer.index;
+            self.progress.event(Event::LayerFinished { index });
+            Ok(())
+        })
+    }
+
+    /// Reads a layer once more, for the content of files in it. Only when this returns the content is verified, but it
+    /// was when the view was made. No bar is shown for this: the content may be going to the same terminal.
+    pub(super) fn copy(&self, index: usize, sink: &mut dyn ContentSink) -> Result<()> {
+        let layer = &self.list[index];
+        let mut read = || {
+            let source = LayerReader::open(self.layout, layer, self.progress)?;
+            copy_contents(source, &ViewOptions::default().limits, sink)
+        };
+        read().context(|| format!("layer {}", layer.descriptor.digest()))
+    }
+
+    fn open(&self, layer: &Layer<'_>) -> Result<LayerReader<'a>> {
+        let (digest, size) = (layer.descriptor.digest(), layer.descriptor.size());
+        self.progress.event(Event::LayerStarted {
+            index: layer.index,
+            count: self.list.len(),
+            digest,
+            size,
+        });
+        LayerReader::open(self.layout, layer, self.progress).context(|| format!("layer {digest}"))
+    }
+}
