@@ -6,7 +6,10 @@ use oci_bundle::{Error, ErrorKind, Result};
 use super::exit::Exit;
 use super::log::Threshold;
 use super::ui::Ui;
-use super::{gc, init, list, new, raw, remove, stat, tag, unpack, validate};
+use super::{
+    cat, config, diff, files, gc, init, insert, layers, list, new, raw, rebase, remove, repack,
+    squash, stat, tag, unpack, validate,
+};
 
 /// modifies Open Container images
 #[derive(Debug, Parser)]
@@ -48,12 +51,21 @@ pub struct Globals {
 enum Command {
     #[command(subcommand)]
     Raw(raw::Command),
+    Config(Box<config::Args>),
     Unpack(unpack::Args),
+    Repack(Box<repack::Args>),
+    Insert(Box<insert::Args>),
     New(new::Args),
     Tag(tag::Args),
     #[command(visible_alias = "rm")]
     Remove(remove::Args),
     Stat(stat::Args),
+    Cat(cat::Args),
+    Files(files::Args),
+    Diff(diff::Args),
+    Squash(squash::Args),
+    Layers(layers::Args),
+    Rebase(rebase::Args),
     Gc(gc::Args),
     Init(init::Args),
     #[command(visible_alias = "ls")]
@@ -74,8 +86,14 @@ pub const CATEGORIES: &[(&str, &[&str])] = &[
             "remove",
             "stat",
             "insert",
+            "layers",
+            "rebase",
             "add-layer",
             "runtime-config",
+            "cat",
+            "files",
+            "diff",
+            "squash",
         ],
     ),
     ("layout", &["gc", "init", "list", "validate"]),
@@ -86,11 +104,20 @@ impl App {
     pub fn run(&self, ui: &Ui) -> Result<Exit> {
         match &self.command {
             Command::Raw(command) => command.run(ui),
+            Command::Config(args) => config::run(args, ui),
             Command::Unpack(args) => unpack::run(args, ui),
+            Command::Repack(args) => repack::run(args, ui),
+            Command::Insert(args) => insert::run(args, ui),
             Command::New(args) => new::run(args, ui),
             Command::Tag(args) => tag::run(args, ui),
             Command::Remove(args) => remove::run(args, ui),
             Command::Stat(args) => stat::run(args, ui),
+            Command::Cat(args) => cat::run(args, ui),
+            Command::Files(args) => files::run(args, ui),
+            Command::Diff(args) => diff::run(args, ui),
+            Command::Squash(args) => squash::run(args, ui),
+            Command::Layers(args) => layers::run(args, ui),
+            Command::Rebase(args) => rebase::run(args, ui),
             Command::Gc(args) => gc::run(args, ui),
             Command::Init(args) => init::run(args, ui),
             Command::List(args) => list::run(args, ui),

@@ -1,13 +1,17 @@
 //! Arguments that several commands share, and how their values are read.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use jiff::{Timestamp, Zoned};
+use oci_bundle::archive::Compression;
 use oci_bundle::fs::{IdMap, IdRange, MapOptions};
-use oci_bundle::image::{Platform, Reference};
-use oci_bundle::ops::UnpackOptions;
+use oci_bundle::image::{Platform, Reference, Tag, normalize_time};
+use oci_bundle::ops::{CompressOptions, HistoryOptions, UnpackOptions};
 use oci_bundle::{Error, ErrorKind, Result};
 
 use super::size::Size;
@@ -72,6 +76,151 @@ pub struct UnpackArgs {
     /// write everything to the disk before the result becomes visible
     #[arg(long)]
     sync: bool,
+}
+
+/// `--tag`.
+#[derive(Debug, clap::Args)]
+pub struct TagArgs {
+    /// tag of the result, in the same layout (that of --image if not given)
+    #[arg(long, value_parser = |text: &str| Tag::new(text))]
+    pub tag: Option<Tag>,
+}
+
+/// The history entry of a command that changes an image.
+#[derive(Debug, clap::Args)]
+pub struct HistoryArgs {
+    /// add no entry to the history
+    #[arg(long, conflicts_with_all = ["history_author", "history_comment", "history_created", "history_created_by"])]
+    no_history: bool,
+
+    /// author in the history entry
+    #[arg(long = "history.author")]
+    history_author: Option<String>,
+
+    /// comment in the history entry
+    #[arg(long = "history.comment")]
+    history_comment: Option<String>,
+
+    /// time of the history entry, as in RFC 3339 (now if not given, or `SOURCE_DATE_EPOCH` where the environment has it)
+    #[arg(long = "history.created", value_parser = normalize_time)]
+    history_created: Option<String>,
+
+    /// command in the history entry
+    #[arg(long = "history.created_by")]
+    history_created_by: Option<String>,
+}
+
+/// How a new layer is compressed.
+#[derive(Debug, clap::Args)]
+pub struct CompressArgs {
+    /// compression of the new layer: none, gzip, zstd, or auto for that of the newest compressed layer (default: "auto")
+    #[arg(long, value_parser = compression)]
+    compress: Option<Choice>,
+
+    /// level of the compression (gzip: 0 to 9, zstd: 1 to 22)
+    #[arg(long, value_name = "level", allow_negative_numbers = true)]
+    compress_level: Option<i32>,
+}
+
+/// A value of `--compress`; nothing stands for `auto`.
+type Choice = Option<Compression>;
+
+/// A `name=value` of the user's. The name is not empty.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    pub name: String,
+    pub value: String,
+}
+
+impl FromStr for Pair {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let refuse = |why| {
+            Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{why}: {text}"),
+            ))
+        };
+        match text.split_once('=') {
+            None => refuse("must contain '='"),
+            Some(("", _)) => refuse("must have non-empty name"),
+            Some((name, value)) => Ok(Self {
+                name: name.to_owned(),
+                value: value.to_owned(),
+            }),
+        }
+    }
+}
+
+impl Pair {
+    /// The pairs as a map, in which the last of a name wins.
+    pub fn map(pairs: &[Self]) -> BTreeMap<String, String> {
+        let pairs = pairs.iter();
+        pairs
+            .map(|pair| (pair.name.clone(), pair.value.clone()))
+            .collect()
+    }
+
+    /// The pairs in their order.
+    pub fn list(pairs: &[Self]) -> Vec<(String, String)> {
+        let pairs = pairs.iter();
+        pairs
+            .map(|pair| (pair.name.clone(), pair.value.clone()))
+            .collect()
+    }
+}
+
+impl HistoryArgs {
+    /// What the operation is told. Without `--history.created` the time is `source_date_epoch`, in UTC, or else now, with
+    /// the offset of the local time zone.
+    pub fn options(&self, source_date_epoch: Option<i64>) -> Result<HistoryOptions> {
+        let created = match (&self.history_created, source_date_epoch) {
+            (Some(created), _) => created.clone(),
+            (None, Some(seconds)) => epoch(seconds)?,
+            (None, None) => normalize_time(&Zoned::now().strftime("%FT%T%.f%:z").to_string())?,
+        };
+        Ok(HistoryOptions {
+            none: self.no_history,
+            created: Some(created),
+            created_by: self.history_created_by.clone(),
+            author: self.history_author.clone(),
+            comment: self.history_comment.clone(),
+        })
+    }
+}
+
+fn epoch(seconds: i64) -> Result<String> {
+    let time = Timestamp::from_second(seconds).ok();
+    let text = time.and_then(|time| normalize_time(&time.to_string()).ok());
+    text.ok_or_else(|| {
+        let message = format!("SOURCE_DATE_EPOCH {seconds} is not a time that can be written");
+        Error::new(ErrorKind::InvalidInput, message)
+    })
+}
+
+impl CompressArgs {
+    /// What the operation is told.
+    pub fn options(&self) -> CompressOptions {
+        CompressOptions {
+            compression: self.compress.flatten(),
+            level: self.compress_level,
+        }
+    }
+}
+
+fn compression(text: &str) -> Result<Choice> {
+    match text {
+        "auto" => Ok(None),
+        "none" => Ok(Some(Compression::None)),
+        "gzip" => Ok(Some(Compression::Gzip)),
+        "zstd" => Ok(Some(Compression::Zstd)),
+        _ => Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("unknown compression {text:?}"),
+        )
+        .with_hint("the compressions are none, gzip, zstd and auto")),
+    }
 }
 
 impl MapArgs {
@@ -153,6 +302,24 @@ fn path(text: OsString) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pair_has_a_name_and_may_have_an_empty_value() {
+        let pair: Pair = "a=b=c".parse().unwrap();
+        assert_eq!((&*pair.name, &*pair.value), ("a", "b=c"));
+        assert_eq!("a=".parse::<Pair>().unwrap().value, "");
+        let error = |text: &str| text.parse::<Pair>().unwrap_err().to_string();
+        assert_eq!(error("ab"), "must contain '=': ab");
+        assert_eq!(error("=b"), "must have non-empty name: =b");
+    }
+
+    #[test]
+    fn an_epoch_is_written_in_utc() {
+        assert_eq!(epoch(-1).unwrap(), "1969-12-31T23:59:59Z");
+        for seconds in [i64::MAX, i64::MIN, 253_402_300_800, -62_200_000_000] {
+            assert!(epoch(seconds).is_err(), "{seconds}");
+        }
+    }
 
     #[test]
     fn a_layout_path_is_neither_empty_nor_has_a_colon() {

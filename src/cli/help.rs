@@ -105,11 +105,17 @@ fn usage(command: &Command) -> String {
         return " command [command options] [arguments...]".to_owned();
     }
     let mut text = " [command options]".to_owned();
-    for arg in command.get_arguments().filter(|arg| arg.is_required_set()) {
+    let said = |arg: &&Arg| arg.is_required_set() || arg.is_positional();
+    for arg in command.get_arguments().filter(said) {
         let value = value_name(arg);
+        let several = arg
+            .get_num_args()
+            .is_some_and(|count| count.max_values() > 1);
+        let more = if several { "..." } else { "" };
         let _ = match arg.get_long() {
             Some(long) => write!(text, " --{long} {value}"),
-            None => write!(text, " {value}"),
+            None if arg.is_required_set() => write!(text, " {value}{more}"),
+            None => write!(text, " [{value}]{more}"),
         };
     }
     text

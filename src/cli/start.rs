@@ -13,6 +13,7 @@ use super::app::App;
 use super::exit::Exit;
 use super::help;
 use super::log::{Threshold, printable};
+use super::signals;
 use super::syntax::{self, Fault, Parsed};
 use super::ui::Ui;
 
@@ -86,6 +87,10 @@ fn run(tree: clap::Command, argv: Vec<OsString>) -> Result<Exit> {
             "--cpu-profile is not supported: nothing is written to {}",
             file.to_string_lossy()
         ));
+    }
+    // Without it, a signal leaves what the next run sweeps up.
+    if let Err(error) = signals::watch() {
+        ui.warn(&format!("signals are not handled: {error}"));
     }
     Ok(app.run(&ui).unwrap_or_else(|error| {
         ui.error(&error);

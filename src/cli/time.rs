@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 
+use oci_bundle::image::normalize_time;
 use oci_bundle::{Error, ErrorKind, Result};
 
 /// Reads `SOURCE_DATE_EPOCH`: seconds since 1970, or nothing when it is unset or empty.
@@ -23,28 +24,9 @@ fn parse_epoch(value: Option<&OsStr>) -> Result<Option<i64>> {
     })
 }
 
-/// Shows an RFC 3339 time as Go would show it again: no trailing zeros in the fraction, `Z` for a zero offset.
-/// Anything that is no such time stays as it is.
+/// Shows an RFC 3339 time as Go would show it again; anything that is no such time stays as it is.
 pub fn rfc3339_nano(text: &str) -> String {
-    let Some((whole, rest)) = text.split_at_checked("2006-01-02T15:04:05".len()) else {
-        return text.to_owned();
-    };
-    let digits = rest.strip_prefix('.').unwrap_or_default();
-    let end = digits
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(digits.len());
-    let (fraction, mut offset) = if digits.is_empty() {
-        ("", rest)
-    } else {
-        digits.split_at(end)
-    };
-    if matches!(offset, "+00:00" | "-00:00") {
-        offset = "Z";
-    }
-    match fraction.trim_end_matches('0') {
-        "" => format!("{whole}{offset}"),
-        fraction => format!("{whole}.{fraction}{offset}"),
-    }
+    normalize_time(text).unwrap_or_else(|_| text.to_owned())
 }
 
 #[cfg(test)]

@@ -44,6 +44,20 @@ impl Ui {
         }
     }
 
+    /// Lets `work` write data to stdout, which is buffered. When whoever reads it has gone away, the work is ended, and
+    /// that is no error.
+    pub fn stream(&self, work: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+        let mut out = io::BufWriter::with_capacity(1 << 16, Output(self));
+        let result = work(&mut out).and_then(|()| {
+            let flushed = out.flush();
+            flushed.map_err(|error| Error::io("write to", "standard output", error))
+        });
+        if self.reader_gone.get() {
+            return Ok(());
+        }
+        result
+    }
+
     /// Writes a warning.
     pub fn warn(&self, text: &str) {
         self.log.write(Threshold::Warn, text);
@@ -68,6 +82,23 @@ impl Ui {
     /// Writes a bare line to stderr: the one message that umoci prints without its log format.
     pub fn complain(line: &str) {
         let _ = writeln!(io::stderr().lock(), "{line}");
+    }
+}
+
+/// Stdout as a writer.
+struct Output<'a>(&'a Ui);
+
+impl Write for Output<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.print(data)?;
+        if self.0.reader_gone.get() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -57,9 +57,9 @@ const CALLS: &[(&[&str], &[&str], &str)] = &[
         "the file system has one door in each crate",
     ),
     (
-        &["clap", "indicatif"],
+        &["clap", "indicatif", "signal_hook"],
         &["src/cli/"],
-        "only the command knows of the command line",
+        "only the command knows of the command line and of signals",
     ),
 ];
 

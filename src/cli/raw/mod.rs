@@ -1,5 +1,6 @@
 //! `raw`: commands below the level of bundles.
 
+mod add_layer;
 mod mtree_validate;
 mod runtime_config;
 mod unpack;
@@ -15,6 +16,7 @@ use super::ui::Ui;
 /// for everyday use the commands at the top level are enough.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    AddLayer(add_layer::Args),
     #[command(visible_alias = "config")]
     RuntimeConfig(runtime_config::Args),
     Unpack(unpack::Args),
@@ -26,6 +28,7 @@ impl Command {
     /// Runs the command that the arguments name.
     pub fn run(&self, ui: &Ui) -> Result<Exit> {
         match self {
+            Self::AddLayer(args) => add_layer::run(args, ui),
             Self::RuntimeConfig(args) => runtime_config::run(args, ui),
             Self::Unpack(args) => unpack::run(args, ui),
             Self::MtreeValidate(args) => mtree_validate::run(args, ui),

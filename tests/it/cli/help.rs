@@ -11,10 +11,20 @@ const COMMANDS: &[(&str, &str)] = &[
     ("remove", "remove"),
     ("rm", "remove"),
     ("stat", "stat"),
+    ("config", "config"),
+    ("repack", "repack"),
+    ("insert", "insert"),
+    ("layers", "layers"),
+    ("rebase", "rebase"),
+    ("cat", "cat"),
+    ("files", "files"),
+    ("diff", "diff"),
+    ("squash", "squash"),
     ("gc", "gc"),
     ("validate", "validate"),
     ("unpack", "unpack"),
     ("raw", "raw"),
+    ("raw add-layer", "raw add-layer"),
     ("raw unpack", "raw unpack"),
     ("raw runtime-config", "raw runtime-config"),
     ("raw config", "raw runtime-config"),
@@ -86,6 +96,20 @@ fn options_are_listed_in_the_order_of_declaration() {
     assert!(scratch.ok("help").contains(
         "--log value    set the log level (debug, info, [warn], error, fatal) (default: \"warn\")\n"
     ));
+}
+
+#[test]
+fn the_usage_line_has_all_that_stands_without_a_flag() {
+    let scratch = Scratch::new();
+    for (command, usage) in [
+        ("tag", " --image <path[:tag]> <new-tag>\n"),
+        ("cat", " --image <path[:tag]> <path>...\n"),
+        ("files", " --image <path[:tag]> [<path>]\n"),
+        ("diff", " --image <path[:tag]> [<other-image>]\n"),
+    ] {
+        let page = scratch.ok(&format!("{command} --help"));
+        assert!(page.contains(usage), "{page}");
+    }
 }
 
 #[test]

@@ -1,11 +1,21 @@
 //! The built program: exit code, stdout and stderr of every command.
 
+mod add_layer;
+mod cat;
 mod concurrent;
+mod config;
+mod diff;
+mod files;
 mod flags;
 mod gc;
 mod help;
+mod layers;
 mod layout;
 mod log;
 mod raw;
+mod rebase;
+mod signals;
+mod squash;
 mod stat;
+mod unpack;
 mod validate;

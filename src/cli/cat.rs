@@ -1,0 +1,34 @@
+//! `cat`
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+use oci_bundle::{Result, ops};
+
+use super::args::{ImageArgs, PlatformArgs};
+use super::exit::Exit;
+use super::ui::Ui;
+
+/// prints files of an image without unpacking it
+///
+/// Symbolic links are followed inside the image, and files that an upper layer has deleted are not there. Nothing is
+/// printed if one of the paths is missing or is no regular file.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    image: ImageArgs,
+
+    #[command(flatten)]
+    platform: PlatformArgs,
+
+    /// paths in the image
+    #[arg(required = true, value_name = "path")]
+    paths: Vec<OsString>,
+}
+
+pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
+    let paths: Vec<&[u8]> = args.paths.iter().map(|path| path.as_bytes()).collect();
+    let platform = args.platform.platform.as_ref();
+    ui.stream(|out| ops::cat(&args.image.image, platform, &paths, out, &ui.progress()))?;
+    Ok(Exit::Success)
+}

@@ -1,0 +1,154 @@
+//! `insert`
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use oci_bundle::layer::{GenerateOptions, InsertOptions as LayerOptions, Insertion};
+use oci_bundle::ops::InsertOptions;
+use oci_bundle::{Error, ErrorKind, Result, ops};
+
+use super::args::{
+    CompressArgs, HistoryArgs, ImageArgs, MapArgs, PlatformArgs, TagArgs, path_parser,
+};
+use super::exit::Exit;
+use super::time::source_date_epoch;
+use super::ui::Ui;
+
+/// inserts files or directories into an image
+///
+/// Several pairs of a source on this machine and a target in the image make one layer. With --whiteout, the target is
+/// removed from the image, and there is no source.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    image: ImageArgs,
+
+    #[command(flatten)]
+    platform: PlatformArgs,
+
+    #[command(flatten)]
+    tag: TagArgs,
+
+    #[command(flatten)]
+    compress: CompressArgs,
+
+    /// hide what the image has in the target directories
+    #[arg(long)]
+    opaque: bool,
+
+    /// remove the target from the image
+    #[arg(long)]
+    whiteout: bool,
+
+    /// owner in the image of all that is inserted, 'uid:gid'
+    #[arg(long, value_name = "uid:gid")]
+    chown: Option<Owner>,
+
+    /// mode of all files and directories that are inserted, in octal
+    #[arg(long, value_name = "mode")]
+    chmod: Option<Mode>,
+
+    /// give the directories above the targets entries of their own (0755, owned by root)
+    #[arg(long)]
+    parents: bool,
+
+    #[command(flatten)]
+    maps: MapArgs,
+
+    #[command(flatten)]
+    history: HistoryArgs,
+
+    /// sources and targets, in turn; with --whiteout the target alone
+    #[arg(required = true, value_names = ["source", "target"], num_args = 1.., value_parser = path_parser())]
+    paths: Vec<PathBuf>,
+}
+
+pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
+    let insertions = args.insertions()?;
+    let epoch = source_date_epoch()?;
+    let generate = GenerateOptions {
+        map_options: args.maps.options(),
+        source_date_epoch: epoch,
+    };
+    let layer = LayerOptions {
+        generate,
+        owner: args.chown.map(|Owner(uid, gid)| (uid, gid)),
+        mode: args.chmod.map(|Mode(mode)| mode),
+        parents: args.parents,
+    };
+    let options = InsertOptions {
+        tag: args.tag.tag.clone(),
+        platform: args.platform.platform.clone(),
+        compress: args.compress.options(),
+        history: args.history.options(epoch)?,
+        layer,
+    };
+    ops::insert(&args.image.image, &insertions, &options, &ui.progress())?;
+    Ok(Exit::Success)
+}
+
+impl Args {
+    fn insertions(&self) -> Result<Vec<Insertion>> {
+        let target = |path: &PathBuf| OsString::from(path).into_vec();
+        if self.whiteout {
+            return match &self.paths[..] {
+                [path] => Ok(vec![Insertion::Whiteout {
+                    target: target(path),
+                }]),
+                _ => Err(wrong_count(
+                    "invalid number of positional arguments: expected <target> with --whiteout",
+                )),
+            };
+        }
+        let pairs = self.paths.chunks_exact(2);
+        if !pairs.remainder().is_empty() {
+            return Err(wrong_count(
+                "invalid number of positional arguments: expected <source> <target>",
+            ));
+        }
+        let tree = |pair: &[PathBuf]| Insertion::Tree {
+            source: pair[0].clone(),
+            target: target(&pair[1]),
+            opaque: self.opaque,
+        };
+        Ok(pairs.map(tree).collect())
+    }
+}
+
+fn wrong_count(message: &str) -> Error {
+    Error::new(ErrorKind::InvalidInput, message)
+}
+
+/// `uid:gid`.
+#[derive(Clone, Copy, Debug)]
+struct Owner(u32, u32);
+
+impl FromStr for Owner {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let ids = text
+            .split_once(':')
+            .and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
+        ids.map(|(uid, gid)| Self(uid, gid))
+            .ok_or_else(|| format!("{text:?} is not <uid>:<gid>"))
+    }
+}
+
+/// Twelve bits in octal.
+#[derive(Clone, Copy, Debug)]
+struct Mode(u32);
+
+impl FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mode = u32::from_str_radix(text, 8)
+            .ok()
+            .filter(|mode| mode & !0o7777 == 0);
+        mode.map(Self)
+            .ok_or_else(|| format!("{text:?} is no mode in octal"))
+    }
+}

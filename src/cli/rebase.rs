@@ -1,0 +1,47 @@
+//! `rebase`
+
+use oci_bundle::image::Tag;
+use oci_bundle::ops::RebaseOptions;
+use oci_bundle::{Result, ops};
+
+use super::args::{ImageArgs, PlatformArgs, TagArgs};
+use super::exit::Exit;
+use super::ui::Ui;
+
+/// puts what an image adds to its base onto another base
+///
+/// The image must begin with the layers of the old base. They are replaced by those of the new base, and the history
+/// likewise. All images are in one layout, and no layer is read or written.
+///
+/// The configuration stays that of the image, also where it came from the old base: the environment, the command, and
+/// so on. Whether the upper layers make sense on the new base is not checked.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    image: ImageArgs,
+
+    #[command(flatten)]
+    platform: PlatformArgs,
+
+    #[command(flatten)]
+    tag: TagArgs,
+
+    /// tag of the base that the image was made from (that of its base annotations if not given)
+    #[arg(long, value_name = "tag", value_parser = |text: &str| Tag::new(text))]
+    old_base: Option<Tag>,
+
+    /// tag of the base that the image gets
+    #[arg(long, required = true, value_name = "tag", value_parser = |text: &str| Tag::new(text))]
+    new_base: Tag,
+}
+
+pub fn run(args: &Args, _: &Ui) -> Result<Exit> {
+    let options = RebaseOptions {
+        old_base: args.old_base.clone(),
+        new_base: args.new_base.clone(),
+        tag: args.tag.tag.clone(),
+        platform: args.platform.platform.clone(),
+    };
+    ops::rebase(&args.image.image, &options)?;
+    Ok(Exit::Success)
+}

@@ -1,0 +1,69 @@
+//! `repack`
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use oci_bundle::ops::RepackOptions;
+use oci_bundle::{Result, ops};
+
+use super::args::{CompressArgs, HistoryArgs, ImageArgs, path_parser};
+use super::exit::Exit;
+use super::time::source_date_epoch;
+use super::ui::Ui;
+
+/// repacks an OCI runtime bundle into a reference
+///
+/// What has changed in the bundle's 'rootfs' becomes a new layer on the image that the bundle was unpacked from. --image
+/// names the tag that the result gets, in the layout where that image is.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    image: ImageArgs,
+
+    #[command(flatten)]
+    compress: CompressArgs,
+
+    /// path of the root file system whose changes are left out, with all below it; can be given several times
+    #[arg(long, value_name = "path")]
+    mask_path: Vec<OsString>,
+
+    /// pack the image's volumes like anything else
+    #[arg(long)]
+    no_mask_volumes: bool,
+
+    /// make the bundle one of the new image, so that the next repack packs only what changes from now on
+    #[arg(long)]
+    refresh_bundle: bool,
+
+    /// trust no file times: read and hash every file
+    #[arg(long)]
+    verify: bool,
+
+    #[command(flatten)]
+    history: HistoryArgs,
+
+    /// the bundle
+    #[arg(required = true, value_name = "bundle", value_parser = path_parser())]
+    bundle: PathBuf,
+}
+
+pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
+    let epoch = source_date_epoch()?;
+    let options = RepackOptions {
+        masks: args
+            .mask_path
+            .iter()
+            .cloned()
+            .map(OsString::into_vec)
+            .collect(),
+        no_mask_volumes: args.no_mask_volumes,
+        refresh: args.refresh_bundle,
+        verify: args.verify,
+        compress: args.compress.options(),
+        history: args.history.options(epoch)?,
+        source_date_epoch: epoch,
+    };
+    ops::repack(&args.image.image, &args.bundle, &options, &ui.progress())?;
+    Ok(Exit::Success)
+}
