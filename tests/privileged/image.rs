@@ -150,11 +150,14 @@ impl Image {
                 &bytes,
             ));
         }
+        let step = |number| json!({"created_by": format!("layer {number}")});
+        let history: Vec<_> = (0..layers.len()).map(step).collect();
         let config = json!({
             "architecture": "amd64",
             "os": "linux",
             "config": {},
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
+            "history": history,
         });
         let manifest = json!({
             "schemaVersion": 2,

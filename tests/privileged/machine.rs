@@ -44,9 +44,13 @@ impl Scratch {
             .unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let scratch = Self { directory };
-        // An ordinary user may be unable to reach the build directory.
+        // An ordinary user may be unable to reach the build directory. Were this process to write the file, children that
+        // other tests start at this moment would have it open for writing, and then it could not be run.
         fs::create_dir(scratch.path("bin")).unwrap();
-        fs::copy(tested_binary(), scratch.binary()).unwrap();
+        Bounded::new("cp", 60)
+            .arg(tested_binary())
+            .arg(scratch.binary())
+            .succeed();
         scratch
     }
 

@@ -6,15 +6,21 @@
 //! - `machine`: what a test asks of the machine: root, peers, bounded commands, a temporary directory
 //! - `image`: images as recipes
 //! - `tree`: reading and comparing directory trees
-//! - `containers`, `interop`, `interrupted`, `rootless`, `race`: the tests
+//! - `edit`: bundles under edit, with either tool
+//! - `containers`, `insert`, `interop`, `interrupted`, `properties`, `race`, `repack`, `rootless`, `stat_index`: the tests
 //!
 //! `BUNDLE_TEST_BINARY` names another program with umoci's command line to be tested instead of ours.
 
 mod containers;
+mod edit;
 mod image;
+mod insert;
 mod interop;
 mod interrupted;
 mod machine;
+mod properties;
 mod race;
+mod repack;
 mod rootless;
+mod stat_index;
 mod tree;
