@@ -50,6 +50,18 @@ impl MountFlags {
 /// namespace, the host's `/sys` and its `/etc/resolv.conf` come, the latter two read-only. `resolv_conf` has the flags
 /// of the mount that the host's `/etc/resolv.conf` is on; `None` when the host has no such file, which then is not
 /// bound. Id maps are left alone. Doing it twice is doing it once.
+///
+/// ```
+/// use oci_bundle::bundle::to_rootless;
+/// use oci_spec::runtime::{LinuxNamespaceType, Spec};
+///
+/// let mut spec = Spec::default();
+/// to_rootless(&mut spec, None);
+/// let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+/// let kinds: Vec<_> = namespaces.into_iter().flatten().map(|namespace| namespace.typ()).collect();
+/// assert!(kinds.contains(&LinuxNamespaceType::User));
+/// assert!(!kinds.contains(&LinuxNamespaceType::Network));
+/// ```
 pub fn to_rootless(spec: &mut Spec, resolv_conf: Option<MountFlags>) {
     if let Some(process) = spec.process_mut() {
         process.user_mut().set_additional_gids(None);

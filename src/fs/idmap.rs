@@ -118,6 +118,18 @@ impl IdMap {
 }
 
 /// How owners in an image become owners on disk (umoci's `MapOptions`).
+///
+/// ```
+/// use oci_bundle::fs::{IdMap, MapOptions};
+///
+/// # fn main() -> oci_bundle::Result<()> {
+/// let ids = IdMap(vec!["0:100000:65536".parse()?]);
+/// let maps = MapOptions { uid: ids.clone(), gid: ids, rootless: false };
+/// assert_eq!(maps.to_host(0, 50)?, (100_000, 100_050));
+/// assert!(maps.to_host(70_000, 0).is_err(), "in no range");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MapOptions {
     /// Map of user ids.

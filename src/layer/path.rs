@@ -1,6 +1,14 @@
 //! Names in an archive as paths below a root.
 
 /// The name of the root file system's directory in a bundle.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use oci_bundle::layer::ROOTFS_NAME;
+///
+/// assert_eq!(Path::new("bundle").join(ROOTFS_NAME), Path::new("bundle/rootfs"));
+/// ```
 pub const ROOTFS_NAME: &str = "rootfs";
 
 /// Cleans a path lexically: no `//`, no `.`, and `..` takes away the component before it, but never leads above the
