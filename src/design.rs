@@ -2,11 +2,10 @@
 //!
 //! # Unpacking
 //!
-//! **Three stages, three threads.** Reading, verifying and inflating a layer is one serial chain of about 1.4 s for a
-//! gigabyte; hashing takes about 1 s, making the files about 1.2 s. Each has a thread, so that two cores are busy from
-//! beginning to end and the chain that cannot be split is the only one that is waited for. Buffers of 256 KiB go round;
-//! there are sixteen of them, whatever the layer's size. There is no pause between layers: the next one is inflated
-//! while the last one is still being written.
+//! **Three stages, and a reader before them, each in a thread.** Inflating a layer is a serial chain that cannot be split;
+//! the blob is read and hashed ahead of it, its stream and files are hashed behind it, and the files are made last. Buffers
+//! of 256 KiB go round; there are 32 of them, whatever the layer's size. There is no pause between layers: the next one
+//! is inflated while the last one is still being written.
 //!
 //! **The stream's digest is computed inside [`layer`](crate::layer), not by a reader around it.** A layer's stream and the
 //! files in it are hashed over the same bytes. Block by block, the two computations run in the processor at the same
@@ -47,6 +46,10 @@
 //! second cannot, so its entries are moved with a journal, `config.json` last; what a killed process had moved is taken
 //! back by the next one.
 //!
+//! **Only what is ours is swept.** A staging directory that a dead process left is removed by the next one if it belongs to
+//! the same user, is private and unlocked; in `/tmp`, anybody can make one of that name. A signal that the command can
+//! see takes its staging directory with it.
+//!
 //! **Sparse files are hashed with their holes**, as their readers see them, up to 16 GiB; beyond that they are refused,
 //! because the record cannot do without the digest. `raw unpack` onto an existing directory keeps no record and takes any.
 //!
@@ -66,6 +69,8 @@
 //!
 //! **One `statx` a file while unpacking**, on the descriptor that is still open, is the price of the index: it is the last
 //! look before anybody else can reach the file.
+//!
+//! **An image that lacks a layer gets no other.** umoci adds to it all the same, and the result cannot be unpacked.
 //!
 //! **Shared memory mappings are the hole that is left.** On tmpfs a write through one changes no time. `--verify` is for
 //! whoever has such programs; distrusting every file on a tmpfs would take the index away from all others.

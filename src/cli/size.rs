@@ -41,7 +41,10 @@ impl FromStr for Size {
 
 /// Shows a size in decimal units with four significant digits and no blank: `135B`, `1.107kB`.
 // The loss of precision above 2^53 is far below four digits.
-#[allow(clippy::cast_precision_loss)]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "four digits are shown, and a double has fifteen"
+)]
 pub fn human(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
     let mut value = bytes as f64;
