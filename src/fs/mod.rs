@@ -16,6 +16,7 @@
 //! | `xattr.rs` | extended attributes |
 //! | `idmap.rs` | user and group id maps |
 //! | `tree.rs` | a directory tree in memory: what an extraction made |
+//! | `marks.rs` | what overlayfs keeps in directories that it stacks: whiteouts, opaque directories |
 //! | `staging.rs` | a directory that becomes visible at the end, or not at all |
 //! | `stale.rs` | staging directories that dead processes left |
 //! | `live.rs` | those that this process has in the making |
@@ -31,6 +32,7 @@ mod file;
 mod idmap;
 pub mod input;
 mod live;
+pub mod marks;
 mod metadata;
 pub mod probe;
 mod reader;
@@ -49,6 +51,7 @@ pub use change::{Change, ChangeKind};
 pub use dir::{Access, Dir, escape_name};
 pub use file::FileWriter;
 pub use idmap::{IdMap, IdRange, MapOptions};
+pub use marks::MarkNamespace;
 pub use metadata::{Inode, Metadata, Refused, Rules, Times};
 pub use reader::FileReader;
 pub use root::{Resolved, Root};

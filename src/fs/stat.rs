@@ -82,6 +82,11 @@ impl Stat {
     pub fn is_dir(&self) -> bool {
         self.kind == InodeKind::Directory
     }
+
+    /// Whether overlayfs takes this for a whiteout: a character device 0:0.
+    pub fn is_whiteout(&self) -> bool {
+        self.kind == InodeKind::CharDevice && self.rdev == (0, 0)
+    }
 }
 
 fn file_time(time: &StatxTimestamp) -> FileTime {
