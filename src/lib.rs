@@ -61,6 +61,7 @@ pub mod layout;
 pub mod mtree;
 pub mod ops;
 pub mod progress;
+pub mod store;
 
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use oci_cas as cas;

@@ -1,0 +1,1 @@
+//! The layer store: layers unpacked once, shared by every image and bundle that has them, and stacked by overlayfs.
