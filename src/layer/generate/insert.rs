@@ -64,6 +64,26 @@ pub struct InsertOptions {
 /// - [`ErrorKind::NotFound`]: a source does not exist.
 /// - [`ErrorKind::LimitExceeded`]: a path in the image would be longer than 4095 bytes.
 /// - Otherwise as [`generate_layer`](super::generate_layer).
+///
+/// ```
+/// use oci_bundle::layer::{InsertOptions, Insertion, generate_insert_layer};
+/// use oci_bundle::progress::Silent;
+///
+/// # let scratch = tempfile::tempdir()?;
+/// # let source = scratch.path().join("hosts");
+/// std::fs::write(&source, "127.0.0.1 localhost\n")?;
+/// let insertions = [
+///     Insertion::Tree { source, target: b"/etc/hosts".to_vec(), opaque: false },
+///     Insertion::Whiteout { target: b"/etc/motd".to_vec() },
+/// ];
+/// let options = InsertOptions { owner: Some((0, 0)), ..InsertOptions::default() };
+///
+/// let mut layer = Vec::new();
+/// generate_insert_layer(&mut layer, &insertions, &options, &Silent)?;
+/// assert!(layer.starts_with(b"etc/hosts\0"));
+/// assert!(layer.windows(12).any(|bytes| bytes == b"etc/.wh.motd"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn generate_insert_layer(
     out: impl Write,
     insertions: &[Insertion],

@@ -270,7 +270,9 @@ mod tests {
                 let name = entry.unwrap().file_name();
                 name.to_str().unwrap().to_owned()
             });
-            let name = names.find(|name| name.ends_with(".mtree")).unwrap();
+            let name = names
+                .find(|name| name.starts_with("sha256_") && !name.ends_with("stat"))
+                .unwrap();
             let recorded = Recorded::load(&opened.dir, &name).unwrap();
             changes(&opened, &recorded).unwrap().files_read
         };
