@@ -255,10 +255,17 @@ impl<W: Write> Inserter<'_, W> {
     fn add(&mut self, place: Place<'_>, path: &[u8]) -> Result<bool> {
         let limit = Limits::default().path_size;
         if path.len() > limit {
-            let message = format!("insert: a path in the image is longer than {limit} bytes");
+            let source = on_host(place);
+            let message = format!(
+                "insert {}: its path in the image would be longer than {limit} bytes",
+                source.display()
+            );
             return Err(Error::new(ErrorKind::LimitExceeded, message));
         }
-        let (stat, _) = self.packer.add(place, path)?;
+        let (stat, _) = self
+            .packer
+            .add(place, path)
+            .context(|| format!("insert {}", on_host(place).display()))?;
         if let Some(directories) = &mut self.directories
             && stat.is_dir()
         {
@@ -286,6 +293,14 @@ impl<W: Write> Inserter<'_, W> {
             }
         }
         Ok(())
+    }
+}
+
+/// The path on the host, for messages.
+fn on_host(place: Place<'_>) -> PathBuf {
+    match place {
+        Place::Name(dir, name) => dir.path_of(name),
+        Place::Itself(dir) => dir.path().to_owned(),
     }
 }
 
