@@ -53,7 +53,9 @@ impl<W: Write> GzipEncoder<W> {
             block: Block::default(),
             pending: VecDeque::new(),
             // Work for every thread, and as much again that waits for its turn or to be written.
-            max_pending: 2 * threads,
+            // Work for every thread, as much again that waits for its turn or to be written, and some more to carry the
+            // threads over the reading of many small files.
+            max_pending: 2 * threads + 4,
             spare: Vec::new(),
             crc: Crc::new(),
             size: 0,

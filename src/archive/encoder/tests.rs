@@ -307,8 +307,10 @@ fn the_error_of_the_writer_below_comes_through() {
 
 #[test]
 fn after_a_failure_gzip_never_claims_to_be_complete() {
-    let content = content(8 * BLOCK_SIZE);
-    let options = EncoderOptions::new(Compression::Gzip);
+    // More than can wait to be compressed.
+    let content = content(12 * BLOCK_SIZE);
+    let mut options = EncoderOptions::new(Compression::Gzip);
+    options.threads = Some(1);
     let mut encoder = Encoder::new(Full(100_000), options).unwrap();
     assert!(encoder.write_all(&content).is_err());
     assert!(encoder.write_all(&content).is_err());
