@@ -122,6 +122,22 @@ pub struct CompressArgs {
     compress_level: Option<i32>,
 }
 
+/// An image that gets a layer, the tag that the result gets, and how the layer is compressed.
+#[derive(Debug, clap::Args)]
+pub struct LayerArgs {
+    #[command(flatten)]
+    pub image: ImageArgs,
+
+    #[command(flatten)]
+    pub platform: PlatformArgs,
+
+    #[command(flatten)]
+    pub tag: TagArgs,
+
+    #[command(flatten)]
+    pub compress: CompressArgs,
+}
+
 /// A value of `--compress`; nothing stands for `auto`.
 type Choice = Option<Compression>;
 

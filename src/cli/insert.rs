@@ -9,9 +9,7 @@ use oci_bundle::layer::{GenerateOptions, InsertOptions as LayerOptions, Insertio
 use oci_bundle::ops::InsertOptions;
 use oci_bundle::{Error, ErrorKind, Result, ops};
 
-use super::args::{
-    CompressArgs, HistoryArgs, ImageArgs, MapArgs, PlatformArgs, TagArgs, path_parser,
-};
+use super::args::{HistoryArgs, LayerArgs, MapArgs, path_parser};
 use super::exit::Exit;
 use super::time::source_date_epoch;
 use super::ui::Ui;
@@ -23,16 +21,7 @@ use super::ui::Ui;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    image: ImageArgs,
-
-    #[command(flatten)]
-    platform: PlatformArgs,
-
-    #[command(flatten)]
-    tag: TagArgs,
-
-    #[command(flatten)]
-    compress: CompressArgs,
+    layer: LayerArgs,
 
     /// hide what the image has in the target directories
     #[arg(long)]
@@ -79,13 +68,18 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
         parents: args.parents,
     };
     let options = InsertOptions {
-        tag: args.tag.tag.clone(),
-        platform: args.platform.platform.clone(),
-        compress: args.compress.options(),
+        tag: args.layer.tag.tag.clone(),
+        platform: args.layer.platform.platform.clone(),
+        compress: args.layer.compress.options(),
         history: args.history.options(epoch)?,
         layer,
     };
-    ops::insert(&args.image.image, &insertions, &options, &ui.progress())?;
+    ops::insert(
+        &args.layer.image.image,
+        &insertions,
+        &options,
+        &ui.progress(),
+    )?;
     Ok(Exit::Success)
 }
 

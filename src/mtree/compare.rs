@@ -23,6 +23,23 @@ type Change = (String, Option<String>, Option<String>);
 /// # Errors
 ///
 /// Those of [`walk`].
+///
+/// ```
+/// use oci_bundle::fs::{Access, Dir};
+/// use oci_bundle::mtree::{Keyword, Manifest, WalkOptions, compare};
+///
+/// # let scratch = tempfile::tempdir()?;
+/// # let path = scratch.path();
+/// std::fs::write(path.join("file"), "four")?;
+/// let text = "#mtree v2.0\n. type=dir\n    file type=file size=5\n..\n";
+/// let manifest = Manifest::parse(text.as_bytes())?;
+/// let options = WalkOptions { keywords: &[Keyword::Type, Keyword::Size], owners: None };
+///
+/// let found = compare(&manifest, &Dir::open(path, Access::Plain)?, &options)?;
+/// let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
+/// assert!(lines.contains(&"\"file\": keyword \"size\": expected 5; got 4".to_owned()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn compare(
     manifest: &Manifest,
     tree: &Dir,

@@ -52,6 +52,24 @@ pub struct Diff {
 /// # Errors
 ///
 /// [`ErrorKind::LimitExceeded`] for a path above 4 KiB, and those of the file system.
+///
+/// ```
+/// use oci_bundle::fs::{Access, ChangeKind, Dir};
+/// use oci_bundle::mtree::{Baseline, DiffOptions, Manifest, diff};
+///
+/// # let scratch = tempfile::tempdir()?;
+/// # let path = scratch.path();
+/// std::fs::write(path.join("new"), "")?;
+/// // A manifest says only what its keywords say: of this root, that it is a directory.
+/// let manifest = Manifest::parse(&b"#mtree v2.0\n. type=dir\n    gone type=file\n..\n"[..])?;
+/// let options = DiffOptions { baseline: Baseline::Manifest(&manifest), masks: &[], record: None };
+///
+/// let changes = diff(&Dir::open(path, Access::Plain)?, &options)?.changes;
+/// let kinds: Vec<_> = changes.iter().map(|change| (&change.path[..], change.kind)).collect();
+/// assert!(kinds.contains(&(&b"gone"[..], ChangeKind::Deleted)));
+/// assert!(kinds.contains(&(&b"new"[..], ChangeKind::Added)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn diff(root: &Dir, options: &DiffOptions<'_>) -> Result<Diff> {
     let mut walk = Walk::new(options)?;
     let below = walk.enter(root, b".", options.baseline.root())?;

@@ -1,7 +1,8 @@
 //! `diff`: what was added, changed and deleted between an image and another image, or a bundle.
 //!
 //! Two images are compared as views (`layer::view`); the layers that they have in common are read once. A bundle that was
-//! unpacked from the very image is compared with its record, without reading a layer (`record.rs`); any other bundle is
+//! unpacked from the very image is compared with its record, without reading a layer (`record.rs`), and what nobody has
+//! touched in it is not read either; any other bundle is
 //! read into a view too (`bundle.rs`).
 
 mod bundle;
@@ -10,6 +11,7 @@ mod record;
 use std::path::Path;
 
 use super::extract::Found;
+use super::unpack::record_name;
 use super::view::Layers;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::tree::Inode;
@@ -115,9 +117,11 @@ fn diff_bundle(
     let bundle = bundle::Bundle::open(path)?;
     if let Some(target) = image.image().path.last()
         && bundle.is_of(target.digest())
-        && let Some(manifest) = record::read(&bundle, target.digest())?
     {
-        return record::diff(&bundle, &manifest, found);
+        let name = record_name(target.digest());
+        if bundle.dir.try_stat(name.as_bytes())?.is_some() {
+            return record::diff(&bundle, &name, found);
+        }
     }
     let old = Layers::of(&image.image(), progress)?.view(true)?;
     let new = bundle.view(&old)?;

@@ -1,12 +1,66 @@
-//! The record of a root that was just made, from what making it has told: mtree manifest and stat index.
+//! The record of a root, mtree manifest and stat index: written of one that was just made, from what making it has told,
+//! and read to find out what has changed since.
 
 use std::io::BufWriter;
 use std::path::Path;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::tree::{NodeId, Tree};
 use crate::fs::{Dir, FileWriter, InodeKind, probe};
-use crate::mtree::{Attributes, Header, Record, Recorder, Reference, StatIndex};
+use crate::mtree::{
+    Attributes, Baseline, Header, Manifest, Record, Recorder, Reference, StatIndex,
+};
+
+/// The largest manifest that is read, in bytes: that of some millions of files.
+const MANIFEST_SIZE: u64 = 1 << 30;
+
+/// What a record says, from whichever of its files is read faster.
+pub(super) enum Recorded {
+    /// The stat index, which says all that the manifest does.
+    Index(StatIndex),
+    /// The manifest, where there is no index that could be used.
+    Manifest(Manifest),
+}
+
+impl Recorded {
+    /// Reads the record whose manifest has this name.
+    pub(super) fn load(dir: &Dir, name: &str) -> Result<Self> {
+        match StatIndex::load(dir, name)? {
+            Some(index) => Ok(Self::Index(index)),
+            None => Self::load_manifest(dir, name),
+        }
+    }
+
+    /// The same, but ignores the index.
+    pub(super) fn load_manifest(dir: &Dir, name: &str) -> Result<Self> {
+        read_manifest(dir, name).map(Self::Manifest)
+    }
+
+    pub(super) fn baseline(&self) -> Baseline<'_> {
+        match self {
+            Self::Index(index) => Baseline::Index(index),
+            Self::Manifest(manifest) => Baseline::Manifest(manifest),
+        }
+    }
+
+    /// The manifest, which is read now if it was not before.
+    pub(super) fn into_manifest(self, dir: &Dir, name: &str) -> Result<Manifest> {
+        match self {
+            Self::Manifest(manifest) => Ok(manifest),
+            Self::Index(_) => read_manifest(dir, name),
+        }
+    }
+}
+
+fn read_manifest(dir: &Dir, name: &str) -> Result<Manifest> {
+    let text = dir.read_file(name.as_bytes(), MANIFEST_SIZE)?;
+    let manifest = Manifest::parse(&text[..]).context(|| format!("read {name}"))?;
+    if !manifest.root().is_recorded() {
+        let message = format!("read {name}: it does not record the root");
+        return Err(Error::new(ErrorKind::InvalidData, message));
+    }
+    Ok(manifest)
+}
 
 /// Writes the record of a tree, which lies on the same file system as `dir`, to a new manifest in `dir` and an index
 /// beside it. `rootfs` is the path that the manifest shows.

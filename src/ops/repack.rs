@@ -10,19 +10,17 @@ use std::path::Path;
 
 use oci_cas::Store;
 
+use super::record::{self, Recorded};
 use super::unpack::record_name;
-use super::{CompressOptions, HistoryOptions, record};
+use super::{CompressOptions, HistoryOptions};
 use crate::bundle::Metadata;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{Access, Change, Dir, Root, staging};
 use crate::image::{Descriptor, DiffId, Manifest, Reference};
 use crate::layer::{GenerateOptions, ROOTFS_NAME, clean_path, generate_layer};
 use crate::layout::{DescriptorPath, Layout, Mutator};
-use crate::mtree::{self, Baseline, DiffOptions, Record, StatIndex};
+use crate::mtree::{self, DiffOptions, Record, StatIndex};
 use crate::progress::Progress;
-
-/// The largest mtree manifest that is read, in bytes: that of some millions of files.
-const MANIFEST_SIZE: u64 = 1 << 30;
 
 /// What [`repack`] may be told.
 #[derive(Clone, Debug, Default)]
@@ -169,31 +167,17 @@ impl<'a> Source<'a> {
             .refresh
             .then(|| mtree::Reference::now(&self.dir))
             .transpose()?;
-        let run = |baseline| {
-            let options = DiffOptions {
-                baseline,
-                masks: &masks,
-                record: reference,
-            };
-            mtree::diff(self.root.dir(), &options)
-        };
-        let index = if options.verify {
-            None
+        let recorded = if options.verify {
+            Recorded::load_manifest(&self.dir, &name)?
         } else {
-            StatIndex::load(&self.dir, &name)?
+            Recorded::load(&self.dir, &name)?
         };
-        let diff = if let Some(index) = &index {
-            run(Baseline::Index(index))?
-        } else {
-            let text = self.dir.read_file(name.as_bytes(), MANIFEST_SIZE)?;
-            let manifest = mtree::Manifest::parse(&text[..]).context(|| format!("read {name}"))?;
-            drop(text);
-            if !manifest.root().is_recorded() {
-                let message = format!("read {name}: it does not record the root");
-                return Err(Error::new(ErrorKind::InvalidData, message));
-            }
-            run(Baseline::Manifest(&manifest))?
+        let options = DiffOptions {
+            baseline: recorded.baseline(),
+            masks: &masks,
+            record: reference,
         };
+        let diff = mtree::diff(self.root.dir(), &options)?;
         Ok((diff.changes, diff.record.zip(reference)))
     }
 

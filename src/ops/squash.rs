@@ -1,7 +1,7 @@
 //! `squash`: several layers into one.
 //!
 //! Nothing that the layers to be squashed write and delete again is in the result; what they delete from the layers
-//! below stays deleted, by whiteouts. The flat root file system is the same as before, times of directories included.
+//! below stays deleted, by whiteouts. The flat root file system is the same as before, times included.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ pub struct SquashOptions {
 /// steps that made no layer, and one step is added for the new layer.
 ///
 /// Each of these layers is read twice at most; memory is taken for names and attributes only. The same image gives the
-/// same layer. Access times, where layers have any, are lost.
+/// same layer.
 ///
 /// # Errors
 ///

@@ -11,6 +11,7 @@
 //! only: neither the number of threads nor the way in which the content is cut into writes makes a difference.
 
 mod gzip;
+mod noise;
 #[cfg(test)]
 mod tests;
 mod workers;

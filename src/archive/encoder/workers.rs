@@ -1,6 +1,7 @@
 //! Threads that deflate blocks.
 
 use super::gzip::{BLOCK_SIZE, WINDOW_SIZE};
+use super::noise;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 use std::io;
@@ -8,6 +9,9 @@ use std::thread::{self, JoinHandle};
 
 /// The most that a block can become: every byte nine bits (fixed Huffman codes), and the frames of deflate's blocks.
 const OUTPUT_SIZE: usize = BLOCK_SIZE + BLOCK_SIZE / 8 + 4096;
+
+/// A last block of deflate without content.
+const EMPTY_LAST: [u8; 2] = [3, 0];
 
 /// A piece of the content, with what comes before it and with what becomes of it.
 #[derive(Debug, Default)]
@@ -55,11 +59,46 @@ pub(super) struct Compressed {
     pub crc: Crc,
 }
 
-/// Compresses a block. What becomes of it depends on nothing that came before but its dictionary: that is why each
-/// gets a compressor of its own. One that is reset still knows the bytes of another block, and finds other matches.
+/// Compresses a block. What becomes of it depends on nothing that came before but its dictionary.
 pub(super) fn compress(mut block: Block, level: u32, last: bool) -> io::Result<Compressed> {
+    let Block {
+        input,
+        start,
+        output,
+    } = &mut block;
+    let content = &input[*start..];
+    let runs = noise::runs(content, level)?;
+    output.clear();
+    output.reserve(OUTPUT_SIZE);
+    let mut ended = false;
+    for (index, run) in runs.iter().enumerate() {
+        let (begin, end) = (*start + run.range.start, *start + run.range.end);
+        if run.noise {
+            noise::store(&input[begin..end], output);
+        } else {
+            let dictionary = &input[begin.saturating_sub(WINDOW_SIZE)..begin];
+            ended = last && index + 1 == runs.len();
+            deflate(dictionary, &input[begin..end], level, ended, output)?;
+        }
+    }
+    if last && !ended {
+        output.extend_from_slice(&EMPTY_LAST);
+    }
+    let mut crc = Crc::new();
+    crc.update(content);
+    Ok(Compressed { block, crc })
+}
+
+/// Appends deflated content, up to a byte boundary. Each piece gets a compressor of its own: one that is reset still
+/// knows the bytes of another piece, and finds other matches.
+fn deflate(
+    dictionary: &[u8],
+    content: &[u8],
+    level: u32,
+    last: bool,
+    output: &mut Vec<u8>,
+) -> io::Result<()> {
     let mut deflate = Compress::new(Compression::new(level), false);
-    let (dictionary, content) = block.input.split_at(block.start);
     if !dictionary.is_empty() {
         deflate.set_dictionary(dictionary)?;
     }
@@ -69,20 +108,16 @@ pub(super) fn compress(mut block: Block, level: u32, last: bool) -> io::Result<C
         FlushCompress::Sync
     };
     // There is room for all of it: a second call would write the boundary twice.
-    block.output.clear();
-    block.output.reserve(OUTPUT_SIZE);
-    let status = deflate.compress_vec(content, &mut block.output, flush)?;
+    let status = deflate.compress_vec(content, output, flush)?;
     let complete = match status {
         Status::StreamEnd => last,
-        Status::Ok => !last && block.output.len() < block.output.capacity(),
+        Status::Ok => !last && output.len() < output.capacity(),
         Status::BufError => false,
     };
     if !complete || deflate.total_in() != content.len() as u64 {
         return Err(io::Error::other("deflate has not taken a whole block"));
     }
-    let mut crc = Crc::new();
-    crc.update(content);
-    Ok(Compressed { block, crc })
+    Ok(())
 }
 
 struct Job {

@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use oci_bundle::ops::AddLayerOptions;
 use oci_bundle::{Result, ops};
 
-use super::super::args::{
-    CompressArgs, HistoryArgs, ImageArgs, Pair, PlatformArgs, TagArgs, path_parser,
-};
+use super::super::args::{HistoryArgs, LayerArgs, Pair, path_parser};
 use super::super::exit::Exit;
 use super::super::time::source_date_epoch;
 use super::super::ui::Ui;
@@ -19,16 +17,7 @@ use super::super::ui::Ui;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    image: ImageArgs,
-
-    #[command(flatten)]
-    platform: PlatformArgs,
-
-    #[command(flatten)]
-    tag: TagArgs,
-
-    #[command(flatten)]
-    compress: CompressArgs,
+    layer: LayerArgs,
 
     /// annotation of the layer, of the form key=value, can be given several times
     #[arg(long = "layer.annotation")]
@@ -44,12 +33,17 @@ pub struct Args {
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let options = AddLayerOptions {
-        tag: args.tag.tag.clone(),
-        platform: args.platform.platform.clone(),
-        compress: args.compress.options(),
+        tag: args.layer.tag.tag.clone(),
+        platform: args.layer.platform.platform.clone(),
+        compress: args.layer.compress.options(),
         history: args.history.options(source_date_epoch()?)?,
         annotations: Pair::map(&args.annotations),
     };
-    ops::add_layer(&args.image.image, &args.file, &options, &ui.progress())?;
+    ops::add_layer(
+        &args.layer.image.image,
+        &args.file,
+        &options,
+        &ui.progress(),
+    )?;
     Ok(Exit::Success)
 }

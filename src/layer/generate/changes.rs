@@ -34,6 +34,29 @@ const OPEN_DIRS: NonZeroUsize = NonZeroUsize::new(32).unwrap();
 /// - [`ErrorKind::Unsupported`]: a socket, or an attribute that no archive can hold.
 /// - [`ErrorKind::Io`] and its like: something is missing, cannot be read, or has changed meanwhile.
 /// - The error of `out`, wrapped.
+///
+/// ```
+/// use oci_bundle::fs::{Access, Change, ChangeKind, Root};
+/// use oci_bundle::layer::{GenerateOptions, generate_layer};
+/// use oci_bundle::progress::Silent;
+///
+/// # let scratch = tempfile::tempdir()?;
+/// # let rootfs = scratch.path();
+/// std::fs::write(rootfs.join("new"), "content")?;
+/// let root = Root::open(rootfs, Access::Plain)?;
+/// let change = |path: &str, kind| Change { path: path.into(), kind };
+/// let changes = [change("gone", ChangeKind::Deleted), change("new", ChangeKind::Added)];
+///
+/// let options = GenerateOptions::default();
+/// let mut layer = Vec::new();
+/// let mut hashed = Vec::new();
+/// generate_layer(&mut layer, &root, &changes, &options, &Silent, &mut |packed| {
+///     hashed.push((packed.path, packed.sha256.is_some()));
+/// })?;
+/// assert_eq!(hashed, [(b"new".to_vec(), true)]);
+/// assert!(layer.starts_with(b".wh.gone\0"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn generate_layer(
     out: impl Write,
     root: &Root,

@@ -64,6 +64,26 @@ pub struct InsertOptions {
 /// - [`ErrorKind::NotFound`]: a source does not exist.
 /// - [`ErrorKind::LimitExceeded`]: a path in the image would be longer than 4095 bytes.
 /// - Otherwise as [`generate_layer`](super::generate_layer).
+///
+/// ```
+/// use oci_bundle::layer::{InsertOptions, Insertion, generate_insert_layer};
+/// use oci_bundle::progress::Silent;
+///
+/// # let scratch = tempfile::tempdir()?;
+/// # let source = scratch.path().join("hosts");
+/// std::fs::write(&source, "127.0.0.1 localhost\n")?;
+/// let insertions = [
+///     Insertion::Tree { source, target: b"/etc/hosts".to_vec(), opaque: false },
+///     Insertion::Whiteout { target: b"/etc/motd".to_vec() },
+/// ];
+/// let options = InsertOptions { owner: Some((0, 0)), ..InsertOptions::default() };
+///
+/// let mut layer = Vec::new();
+/// generate_insert_layer(&mut layer, &insertions, &options, &Silent)?;
+/// assert!(layer.starts_with(b"etc/hosts\0"));
+/// assert!(layer.windows(12).any(|bytes| bytes == b"etc/.wh.motd"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn generate_insert_layer(
     out: impl Write,
     insertions: &[Insertion],
@@ -235,10 +255,17 @@ impl<W: Write> Inserter<'_, W> {
     fn add(&mut self, place: Place<'_>, path: &[u8]) -> Result<bool> {
         let limit = Limits::default().path_size;
         if path.len() > limit {
-            let message = format!("insert: a path in the image is longer than {limit} bytes");
+            let source = on_host(place);
+            let message = format!(
+                "insert {}: its path in the image would be longer than {limit} bytes",
+                source.display()
+            );
             return Err(Error::new(ErrorKind::LimitExceeded, message));
         }
-        let (stat, _) = self.packer.add(place, path)?;
+        let (stat, _) = self
+            .packer
+            .add(place, path)
+            .context(|| format!("insert {}", on_host(place).display()))?;
         if let Some(directories) = &mut self.directories
             && stat.is_dir()
         {
@@ -266,6 +293,14 @@ impl<W: Write> Inserter<'_, W> {
             }
         }
         Ok(())
+    }
+}
+
+/// The path on the host, for messages.
+fn on_host(place: Place<'_>) -> PathBuf {
+    match place {
+        Place::Name(dir, name) => dir.path_of(name),
+        Place::Itself(dir) => dir.path().to_owned(),
     }
 }
 

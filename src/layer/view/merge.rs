@@ -98,6 +98,7 @@ impl Merger<'_> {
         }
         self.hold(b"", entry)?;
         self.view.set_root(inode(entry, InodeKind::Directory));
+        self.view.extra_mut(Tree::ROOT).atime = entry.atime;
         Ok(())
     }
 
@@ -148,7 +149,9 @@ impl Merger<'_> {
     ) -> Result<NodeId> {
         self.hold(name, entry)?;
         let inode = inode(entry, kind);
-        Ok(self.view.insert(dir, name, inode, content, entry.device))
+        let made = self.view.insert(dir, name, inode, content, entry.device);
+        self.view.extra_mut(made).atime = entry.atime;
+        Ok(made)
     }
 
     /// Over a directory, the metadata is replaced and the children stay.
@@ -158,6 +161,7 @@ impl Merger<'_> {
             Some(node) => {
                 self.hold(b"", entry)?;
                 *self.view.inode_mut(node) = inode(entry, InodeKind::Directory);
+                self.view.extra_mut(node).atime = entry.atime;
                 self.view.tree_mut().mark_written(node);
             }
             None => {

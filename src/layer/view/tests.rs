@@ -9,6 +9,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
+use crate::archive::EntryKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::tree::{InodeIndex, NodeId, Tree};
 use crate::fs::{Access, IdMap, IdRange, InodeKind, MapOptions, Root};
@@ -530,4 +531,62 @@ fn a_sparse_file_is_read_with_its_holes() {
     expected[10_000..10_002].copy_from_slice(b"ab");
     expected.push(b'.');
     assert_eq!(all.0, expected);
+}
+
+#[test]
+fn squashing_keeps_times_of_access() {
+    let entry = |path: &str, kind, atime: i64| crate::archive::Entry {
+        path: path.into(),
+        kind,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        size: 0,
+        mtime: filetime::FileTime::from_unix_time(1, 0),
+        atime: Some(filetime::FileTime::from_unix_time(atime, 500)),
+        link: if kind == EntryKind::Symlink {
+            b"x".to_vec()
+        } else {
+            Vec::new()
+        },
+        device: (0, 0),
+        xattrs: Vec::new(),
+        sparse: false,
+    };
+    let archive = |entries: &[crate::archive::Entry]| {
+        let mut writer = crate::archive::Writer::new(Vec::new());
+        for entry in entries {
+            writer.entry(entry).unwrap();
+        }
+        writer.finish().unwrap()
+    };
+    let archives = [
+        archive(&[
+            entry("d/", EntryKind::Directory, 1000),
+            entry("d/file", EntryKind::File, 2000),
+            entry("link", EntryKind::Symlink, 3000),
+        ]),
+        // Nothing else of the directory is new.
+        archive(&[entry("d/", EntryKind::Directory, 4000)]),
+    ];
+    let times = |archives: &[&[u8]]| {
+        let (directory, options) = empty_root();
+        let root = Root::open(directory.path(), Access::Plain).unwrap();
+        for archive in archives {
+            unpack_layer(*archive, &root, &options, &Silent).unwrap();
+        }
+        ["d", "d/file", "link"].map(|path| {
+            let stat = fs::symlink_metadata(directory.path().join(path)).unwrap();
+            (stat.atime(), stat.atime_nsec())
+        })
+    };
+    let [lower, upper] = &archives;
+    assert_eq!(
+        times(&[lower, upper]),
+        [(4000, 500), (2000, 500), (3000, 500)]
+    );
+    let all = squashed(&archives, 0).unwrap();
+    assert_eq!(times(&[&all]), times(&[lower, upper]));
+    let last = squashed(&archives, 1).unwrap();
+    assert_eq!(times(&[lower, &last]), times(&[lower, upper]));
 }

@@ -55,6 +55,8 @@ pub struct Content {
 pub(super) struct Extra {
     pub content: Option<Content>,
     pub device: (u32, u32),
+    /// Time of access, where the entry has one.
+    pub atime: Option<FileTime>,
 }
 
 /// The merged file system of a stack of layers: what unpacking them would make, in memory.
@@ -217,11 +219,11 @@ impl View {
         device: (u32, u32),
     ) -> NodeId {
         let node = self.tree.insert(dir, name, inode);
-        let index = self.tree.inode_index(node).get();
-        if self.extras.len() <= index {
-            self.extras.resize(index + 1, Extra::default());
-        }
-        self.extras[index] = Extra { content, device };
+        *self.extra_mut(node) = Extra {
+            content,
+            device,
+            atime: None,
+        };
         node
     }
 
@@ -242,6 +244,14 @@ impl View {
     pub(super) fn extra(&self, node: NodeId) -> Extra {
         let index = self.tree.inode_index(node).get();
         self.extras.get(index).copied().unwrap_or_default()
+    }
+
+    pub(super) fn extra_mut(&mut self, node: NodeId) -> &mut Extra {
+        let index = self.tree.inode_index(node).get();
+        if self.extras.len() <= index {
+            self.extras.resize(index + 1, Extra::default());
+        }
+        &mut self.extras[index]
     }
 
     /// The layer is complete.

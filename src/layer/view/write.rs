@@ -23,8 +23,6 @@ use crate::fs::{InodeKind, escape_name};
 /// `read_layer` is called with the number of a layer and must give all files of that layer to the sink
 /// ([`copy_contents`](super::copy_contents)): at most once for each layer, in ascending order.
 ///
-/// Access times, which no view has, are not in the result.
-///
 /// # Errors
 ///
 /// Fails if the output or `read_layer` does, if a file in `merged` is not where it should be
@@ -136,10 +134,11 @@ impl<W: Write> Layer<'_, W> {
 
     fn directory(&mut self, path: &[u8], old: Option<NodeId>, new: NodeId) -> Result<()> {
         let inode = self.merged.tree().inode(new);
-        let old = old.map(|old| self.base.tree().inode(old));
         let is_same = old.is_some_and(|old| {
+            let same_atime = self.base.extra(old).atime == self.merged.extra(new).atime;
+            let old = self.base.tree().inode(old);
             let key = |inode: &Inode| (inode.kind, inode.mode, inode.uid, inode.gid, inode.mtime);
-            key(old) == key(inode) && old.xattrs == inode.xattrs
+            key(old) == key(inode) && old.xattrs == inode.xattrs && same_atime
         });
         // What one reader takes for a root without an entry is not what another does.
         let is_said =
@@ -190,6 +189,7 @@ impl<W: Write> Layer<'_, W> {
             let entry = Entry {
                 kind: EntryKind::HardLink,
                 size: 0,
+                atime: None,
                 link,
                 xattrs: Vec::new(),
                 ..entry(self.merged, &path, node)?
@@ -271,7 +271,7 @@ fn entry(view: &View, path: &[u8], node: NodeId) -> Result<Entry> {
             0
         },
         mtime: inode.mtime,
-        atime: None,
+        atime: view.extra(node).atime,
         link: inode.link.to_vec(),
         device: view.device(node),
         xattrs: inode.xattrs.clone(),

@@ -230,7 +230,8 @@ fn liken(made: &mut Inode, theirs: &Inode, rootless: bool) {
     made.xattrs.sort_unstable();
 }
 
-fn hash(dir: &Dir, name: &[u8]) -> Result<[u8; 32]> {
+/// Hashes a regular file.
+pub(super) fn hash(dir: &Dir, name: &[u8]) -> Result<[u8; 32]> {
     let mut file = dir.open_file(name)?;
     let mut hasher = BlockHasher::new();
     let mut buffer = vec![0; CHUNK_SIZE];

@@ -1,71 +1,174 @@
 //! A bundle against the record that unpacking its image left in it: no layer is read.
+//!
+//! What has changed is found as for a repack, by the stat index: of what nobody has touched nothing is read but `statx`.
+//! The manifest, which tells what the changed paths were like, is only read if there are any.
 
-use oci_cas::Digest;
+use super::bundle::{Bundle, hash};
+use super::{Aspect, Change, Dir, InodeKind, Result, Side, Status, file_size};
+use crate::fs::{self, ChangeKind, Stat};
+use crate::mtree::{self, Attributes, DiffOptions, Entry, Keyword, Manifest, UMOCI_KEYWORDS};
+use crate::ops::record::Recorded;
 
-use super::bundle::Bundle;
-use super::{Aspect, Change, InodeKind, Result, Side, Status, file_size};
-use crate::mtree::{self, Keyword, Manifest, UMOCI_KEYWORDS, WalkOptions};
-use crate::ops::unpack::record_name;
-
-/// Reads the record; `None` if there is none.
-pub(super) fn read(bundle: &Bundle, manifest: &Digest) -> Result<Option<Manifest>> {
-    let name = record_name(manifest);
-    if bundle.dir.try_stat(name.as_bytes())?.is_none() {
-        return Ok(None);
-    }
-    Manifest::parse(bundle.dir.open_file(name.as_bytes())?).map(Some)
-}
-
-/// Tells what differs between the record and the bundle's root.
+/// Tells what differs between the record of this name and the bundle's root.
 pub(super) fn diff(
     bundle: &Bundle,
-    manifest: &Manifest,
+    name: &str,
     found: &mut dyn FnMut(&Change<'_>) -> Result<()>,
 ) -> Result<()> {
-    let options = WalkOptions {
-        keywords: UMOCI_KEYWORDS,
-        owners: None,
-    };
-    let mut differences = mtree::compare(manifest, bundle.root.dir(), &options)?;
-    // A directory before what is in it: `a/b` before `a-b`.
-    differences.sort_by(|a, b| components(a.path()).cmp(components(b.path())));
-    for difference in &differences {
-        let path = difference.path();
-        let old = recorded(manifest, path);
-        let (status, old, new, keywords) = match difference {
-            mtree::Difference::Missing { .. } => (Status::Deleted, old, None, &[][..]),
-            mtree::Difference::Extra { .. } => {
-                (Status::Added, None, on_disk(bundle, path)?, &[][..])
-            }
-            mtree::Difference::Modified { keywords, .. } => {
-                (Status::Changed, old, on_disk(bundle, path)?, &keywords[..])
-            }
+    let recorded = Recorded::load(&bundle.dir, name)?;
+    let changes = changes(bundle, &recorded)?.changes;
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let manifest = recorded.into_manifest(&bundle.dir, name)?;
+    for fs::Change { path, kind } in in_order(changes, &manifest) {
+        let old = manifest.find(&path).filter(|entry| entry.is_recorded());
+        let now = match kind {
+            ChangeKind::Deleted => None,
+            ChangeKind::Added | ChangeKind::Modified => Place::find(bundle, &path)?,
         };
-        let is_directory =
-            |side: Option<Side>| side.is_some_and(|side| side.kind == InodeKind::Directory);
-        let directories = is_directory(old) && is_directory(new);
-        let keys = keywords.iter().map(|(key, _, _)| key.as_str());
-        let mut aspects: Vec<Aspect> = keys.filter_map(|key| aspect(key, directories)).collect();
-        aspects.sort_unstable();
-        aspects.dedup();
-        if status == Status::Changed && aspects.is_empty() {
-            continue;
-        }
+        let aspects = match (old, &now) {
+            (Some(old), Some(now)) => {
+                let aspects = aspects(old, now)?;
+                if aspects.is_empty() {
+                    continue;
+                }
+                aspects
+            }
+            // What is gone again since it was found to be new.
+            (None, None) => continue,
+            _ => Vec::new(),
+        };
         found(&Change {
-            status,
-            path: if path == b"." { b"" } else { path },
-            old,
-            new,
+            status: match (old, &now) {
+                (None, _) => Status::Added,
+                (_, None) => Status::Deleted,
+                _ => Status::Changed,
+            },
+            path: if path == b"." { b"" } else { &path },
+            old: old.map(recorded_side),
+            new: now.map(|now| Side {
+                kind: now.stat.kind,
+                size: file_size(now.stat.kind, now.stat.size),
+            }),
             aspects: &aspects,
         })?;
     }
     Ok(())
 }
 
+/// The paths that may differ.
+fn changes(bundle: &Bundle, recorded: &Recorded) -> Result<mtree::Diff> {
+    let options = DiffOptions {
+        baseline: recorded.baseline(),
+        masks: &[],
+        record: None,
+    };
+    mtree::diff(bundle.root.dir(), &options)
+}
+
+/// Adds what was below the paths that are gone, and puts a directory before what is in it: `a/b` before `a-b`.
+fn in_order(changes: Vec<fs::Change>, manifest: &Manifest) -> Vec<fs::Change> {
+    let mut all = Vec::with_capacity(changes.len());
+    for change in changes {
+        if change.kind == ChangeKind::Deleted {
+            let mut below: Vec<_> = manifest.find(&change.path).into_iter().collect();
+            while let Some(entry) = below.pop() {
+                below.extend(entry.children());
+                if entry.is_recorded() {
+                    let (path, kind) = (entry.path(), ChangeKind::Deleted);
+                    all.push(fs::Change { path, kind });
+                }
+            }
+        } else {
+            all.push(change);
+        }
+    }
+    all.sort_by(|a, b| components(&a.path).cmp(components(&b.path)));
+    all
+}
+
 fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let path = if path == b"." { b"" } else { path };
     path.split(|&byte| byte == b'/')
         .filter(|name| !name.is_empty())
+}
+
+/// A path of the bundle's root, where there is something.
+struct Place {
+    dir: Dir,
+    /// `None` for the directory itself, which is the root.
+    name: Option<Vec<u8>>,
+    stat: Stat,
+}
+
+impl Place {
+    fn find(bundle: &Bundle, path: &[u8]) -> Result<Option<Self>> {
+        if path == b"." {
+            let dir = bundle.root.open_self()?;
+            let stat = dir.stat_self()?;
+            let name = None;
+            return Ok(Some(Self { dir, name, stat }));
+        }
+        let (parent, name) = match path.iter().rposition(|&byte| byte == b'/') {
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&b""[..], path),
+        };
+        let Some(resolved) = bundle.root.resolve(parent, &mut |_| Ok(false))? else {
+            return Ok(None);
+        };
+        let stat = resolved.dir.try_stat(name)?;
+        Ok(stat.map(|stat| Self {
+            dir: resolved.dir,
+            name: Some(name.to_vec()),
+            stat,
+        }))
+    }
+}
+
+/// In what a path differs from its entry. The record has no numbers of devices, but whoever found the path may have known
+/// them.
+fn aspects(old: Entry<'_>, now: &Place) -> Result<Vec<Aspect>> {
+    let Place { dir, name, stat } = now;
+    let was = recorded_side(old);
+    let (mut link, mut sha256, mut xattrs) = (Vec::new(), None, Vec::new());
+    match (stat.kind, name) {
+        (InodeKind::Symlink, Some(name)) => link = dir.read_link(name)?,
+        (InodeKind::File, Some(name)) => {
+            xattrs = dir.xattrs(name)?;
+            // Of another size, the content is another one too.
+            if was.kind == InodeKind::File && was.size == stat.size {
+                sha256 = Some(hash(dir, name)?);
+            }
+        }
+        (InodeKind::Directory, Some(name)) => xattrs = dir.xattrs(name)?,
+        (InodeKind::Directory, None) => xattrs = dir.xattrs_self()?,
+        _ => {}
+    }
+    let attributes = Attributes {
+        kind: stat.kind,
+        size: stat.size,
+        uid: stat.uid,
+        gid: stat.gid,
+        mode: stat.mode,
+        nlink: stat.nlink,
+        mtime: stat.mtime,
+        link: &link,
+        sha256,
+        xattrs: &xattrs,
+        other: Vec::new(),
+    };
+    let directories = was.kind == InodeKind::Directory && stat.is_dir();
+    let differences = mtree::differences(old, &attributes, UMOCI_KEYWORDS);
+    let keys = differences.iter().map(|(key, _, _)| key.as_str());
+    let mut aspects: Vec<Aspect> = keys.filter_map(|key| aspect(key, directories)).collect();
+    let is_device = matches!(stat.kind, InodeKind::CharDevice | InodeKind::BlockDevice);
+    if aspects.is_empty() && is_device {
+        aspects.push(Aspect::Device);
+    }
+    aspects.sort_unstable();
+    aspects.dedup();
+    Ok(aspects)
 }
 
 /// What a keyword of the record means to us. Sizes and link counts of directories are the file system's affair.
@@ -84,15 +187,14 @@ fn aspect(key: &str, directories: bool) -> Option<Aspect> {
     })
 }
 
-fn recorded(manifest: &Manifest, path: &[u8]) -> Option<Side> {
-    let entry = manifest.find(path)?;
-    let kind = match entry.get(Keyword::Type)? {
-        b"dir" => InodeKind::Directory,
-        b"link" => InodeKind::Symlink,
-        b"char" => InodeKind::CharDevice,
-        b"block" => InodeKind::BlockDevice,
-        b"fifo" => InodeKind::Fifo,
-        b"socket" => InodeKind::Socket,
+fn recorded_side(entry: Entry<'_>) -> Side {
+    let kind = match entry.get(Keyword::Type) {
+        Some(b"dir") => InodeKind::Directory,
+        Some(b"link") => InodeKind::Symlink,
+        Some(b"char") => InodeKind::CharDevice,
+        Some(b"block") => InodeKind::BlockDevice,
+        Some(b"fifo") => InodeKind::Fifo,
+        Some(b"socket") => InodeKind::Socket,
         _ => InodeKind::File,
     };
     let size = entry
@@ -100,19 +202,95 @@ fn recorded(manifest: &Manifest, path: &[u8]) -> Option<Side> {
         .and_then(|text| str::from_utf8(text).ok());
     let size = size.and_then(|text| text.parse().ok()).unwrap_or(0);
     let size = file_size(kind, size);
-    Some(Side { kind, size })
+    Side { kind, size }
 }
 
-fn on_disk(bundle: &Bundle, path: &[u8]) -> Result<Option<Side>> {
-    let (parent, name) = match path.iter().rposition(|&byte| byte == b'/') {
-        Some(slash) => (&path[..slash], &path[slash + 1..]),
-        None => (&b""[..], path),
-    };
-    let Some(dir) = bundle.root.resolve(parent, &mut |_| Ok(false))? else {
-        return Ok(None);
-    };
-    Ok(dir.dir.try_stat(name)?.map(|stat| Side {
-        kind: stat.kind,
-        size: file_size(stat.kind, stat.size),
-    }))
+#[cfg(test)]
+mod tests {
+    use std::thread::sleep;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::fs::MapOptions;
+    use crate::image::Reference;
+    use crate::layer::{GenerateOptions, InsertOptions as LayerOptions, Insertion};
+    use crate::ops::{self, InsertOptions, RepackOptions, UnpackOptions};
+    use crate::progress::Silent;
+
+    #[test]
+    fn of_a_bundle_that_nobody_touched_no_file_is_read() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = |name: &str| scratch.path().join(name);
+        std::fs::create_dir_all(path("tree/d")).unwrap();
+        std::fs::write(path("tree/a"), "a").unwrap();
+        std::fs::write(path("tree/d/b"), "b").unwrap();
+        let layout = path("layout");
+        ops::init(&layout).unwrap();
+        let image: Reference = format!("{}:tag", layout.display()).parse().unwrap();
+        ops::new(&image, None).unwrap();
+        let map_options = MapOptions {
+            rootless: true,
+            ..MapOptions::default()
+        }
+        .with_rootless_defaults();
+        let insertion = Insertion::Tree {
+            source: path("tree"),
+            target: b"tree".to_vec(),
+            opaque: false,
+        };
+        let generate = GenerateOptions {
+            map_options: map_options.clone(),
+            ..GenerateOptions::default()
+        };
+        let options = InsertOptions {
+            layer: LayerOptions {
+                generate,
+                ..LayerOptions::default()
+            },
+            ..InsertOptions::default()
+        };
+        ops::insert(&image, &[insertion], &options, &Silent).unwrap();
+        let options = UnpackOptions {
+            map_options,
+            ..UnpackOptions::default()
+        };
+        let bundle = path("bundle");
+        ops::unpack(&image, &bundle, &options, &Silent).unwrap();
+        // A record proves nothing of what was made in the same tick of the clock.
+        sleep(Duration::from_millis(100));
+        let options = RepackOptions {
+            refresh: true,
+            ..RepackOptions::default()
+        };
+        ops::repack(&image, &bundle, &options, &Silent).unwrap();
+
+        let files_read = || {
+            let opened = Bundle::open(&bundle).unwrap();
+            let mut names = std::fs::read_dir(&bundle).unwrap().map(|entry| {
+                let name = entry.unwrap().file_name();
+                name.to_str().unwrap().to_owned()
+            });
+            let name = names
+                .find(|name| name.starts_with("sha256_") && !name.ends_with("stat"))
+                .unwrap();
+            let recorded = Recorded::load(&opened.dir, &name).unwrap();
+            changes(&opened, &recorded).unwrap().files_read
+        };
+        assert_eq!(files_read(), 0);
+        std::fs::write(bundle.join("rootfs/tree/d/b"), "c").unwrap();
+        let modified = filetime::FileTime::from_last_modification_time(
+            &std::fs::metadata(path("tree/d/b")).unwrap(),
+        );
+        let modified = filetime::FileTime::from_unix_time(modified.unix_seconds(), 0);
+        filetime::set_file_mtime(bundle.join("rootfs/tree/d/b"), modified).unwrap();
+        assert_eq!(files_read(), 1);
+        let mut told = Vec::new();
+        let target = ops::diff::Target::Bundle(&bundle);
+        ops::diff(&image, target, None, &Silent, &mut |change| {
+            told.push((change.path.to_vec(), change.aspects.to_vec()));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(told, [(b"tree/d/b".to_vec(), vec![Aspect::Content])]);
+    }
 }

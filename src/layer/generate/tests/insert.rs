@@ -231,3 +231,16 @@ fn a_path_that_no_reader_takes_is_refused() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LimitExceeded);
 }
+
+#[test]
+fn an_error_names_the_source_and_the_path_in_the_image() {
+    let fixture = Fixture::new();
+    fixture.file("src/sub/f", "1");
+    let socket = fixture.dir.path().join("src/sub/socket");
+    let _socket = UnixListener::bind(&socket).unwrap();
+    let error = fixture
+        .insert(&[fixture.tree("src", "/opt")], |_| {})
+        .unwrap_err();
+    let start = format!("insert {}: pack opt/sub/socket: ", socket.display());
+    assert!(error.chain().starts_with(&start), "{}", error.chain());
+}
