@@ -14,7 +14,8 @@ use std::rc::Rc;
 use lru::LruCache;
 
 use super::attributes::Translator;
-use crate::error::{ErrorKind, Result};
+use super::stacked::{IMPLIED, Stacked};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fs::tree::{self, NodeId, Tree, Witness};
 use crate::fs::{Dir, Inode, InodeId, InodeKind, Metadata, Resolved, Root, Stat, Times};
 
@@ -108,6 +109,18 @@ fn pending_size(path: &[u8], pending: &Pending) -> usize {
     PENDING_SIZE + path.len() + attributes
 }
 
+/// What to do about a directory that is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// Nothing: it is not found.
+    Leave,
+    /// Make it, with everything above it; what is in the way and no directory is replaced.
+    Make,
+    /// Make it only to hide something in it that lower layers may have: not where they have nothing any more. Nothing is
+    /// replaced, and the current layer has not written what is made.
+    MakeToHide,
+}
+
 /// The directories of a root.
 pub(super) struct Dirs<'a> {
     root: &'a Root,
@@ -119,6 +132,8 @@ pub(super) struct Dirs<'a> {
     record: bool,
     /// Whether a default ACL may exist anywhere in the root.
     pub acls_possible: bool,
+    /// What there is to know about a layer that is unpacked without those below it.
+    pub stacked: Option<Stacked>,
 }
 
 impl<'a> Dirs<'a> {
@@ -130,6 +145,7 @@ impl<'a> Dirs<'a> {
             waiting: Waiting::new(),
             record,
             acls_possible,
+            stacked: None,
         }
     }
 
@@ -139,12 +155,11 @@ impl<'a> Dirs<'a> {
         self.open.clear();
     }
 
-    /// Opens the directory at a path (clean, relative, perhaps with symbolic links). If it is missing it is made, with
-    /// everything above it, when `create` says so; what is in the way and no directory is then replaced.
+    /// Opens the directory at a path (clean, relative, perhaps with symbolic links).
     pub(super) fn get(
         &mut self,
         path: &[u8],
-        create: bool,
+        missing: Missing,
         tree: &mut Tree,
         translator: &Translator<'_>,
     ) -> Result<Option<Rc<OpenDir>>> {
@@ -155,7 +170,7 @@ impl<'a> Dirs<'a> {
         }
         let found = match self.open.get(path) {
             Some(dir) => Rc::clone(dir),
-            None => match self.resolve(path, create, tree, translator)? {
+            None => match self.resolve(path, missing, tree, translator)? {
                 None => return Ok(None),
                 Some(resolved) => self.keep(path, resolved, tree)?,
             },
@@ -167,17 +182,25 @@ impl<'a> Dirs<'a> {
     fn resolve(
         &mut self,
         path: &[u8],
-        create: bool,
+        missing: Missing,
         tree: &mut Tree,
         translator: &Translator<'_>,
     ) -> Result<Option<Resolved>> {
-        let (root, waiting) = (self.root, &mut self.waiting);
+        let (root, waiting, stacked) = (self.root, &mut self.waiting, &self.stacked);
         root.resolve(path, &mut |obstacle| {
-            if !create {
+            if missing == Missing::Leave {
                 return Ok(false);
             }
-            touch(waiting, obstacle.parent, obstacle.parent_path)?;
             let parent = adopt(tree, root, obstacle.parent_path)?;
+            let path = join(obstacle.parent_path, obstacle.name);
+            let written = missing == Missing::Make;
+            if !written {
+                let reaches = |stacked: &Stacked| stacked.reaches_below(tree, parent, &path);
+                if obstacle.existing.is_some() || !stacked.as_ref().is_some_and(reaches) {
+                    return Ok(false);
+                }
+            }
+            touch(waiting, obstacle.parent, obstacle.parent_path)?;
             if obstacle.existing.is_some() {
                 obstacle.parent.remove_all(obstacle.name)?;
             }
@@ -186,8 +209,16 @@ impl<'a> Dirs<'a> {
             };
             let metadata = implied(translator)?;
             let stat = made.stat_self()?;
-            tree.insert(parent, obstacle.name, directory_record(&metadata, &stat));
-            let path = join(obstacle.parent_path, obstacle.name);
+            let record = directory_record(&metadata, &stat);
+            let node = if written {
+                tree.insert(parent, obstacle.name, record)
+            } else {
+                tree.adopt(parent, obstacle.name, record)
+            };
+            if let Some(stacked) = stacked {
+                tree.set_notes(node, IMPLIED);
+                stacked.made_dir(tree, node, &path, obstacle.existing.is_some());
+            }
             let id = stat.id;
             waiting.insert(&path, Pending { id, metadata });
             Ok(true)
@@ -260,7 +291,7 @@ impl<'a> Dirs<'a> {
         };
         // Paths as the second key: the same order for the same layer.
         pending.sort_by_cached_key(|(path, _)| (std::cmp::Reverse(depth(path)), path.clone()));
-        for (path, Pending { id, metadata }) in pending {
+        for (path, Pending { id, mut metadata }) in pending {
             // A directory that was removed again, or that somebody else has moved away.
             let mut resolved = match self.root.resolve(&path, &mut |_| Ok(false)) {
                 Ok(Some(resolved)) => resolved,
@@ -272,7 +303,9 @@ impl<'a> Dirs<'a> {
             if resolved.path != *path || resolved.dir.stat_self()?.id != id {
                 continue;
             }
-            apply(&mut resolved.dir, &metadata, translator)?;
+            let mark = self.stacked.as_ref().and_then(|it| it.mark(tree, &path));
+            metadata.xattrs.extend(mark);
+            apply(&mut resolved.dir, &metadata, translator, &self.stacked)?;
             if self.record
                 && let Some(node) = tree.find(&path)
             {
@@ -299,7 +332,7 @@ impl<'a> Dirs<'a> {
         translator: &Translator<'_>,
     ) -> Result<()> {
         for (path, name) in tree.unwitnessed() {
-            let Some(dir) = self.get(&path, false, tree, translator)? else {
+            let Some(dir) = self.get(&path, Missing::Leave, tree, translator)? else {
                 continue;
             };
             let Some(node) = tree.child(dir.node, &name) else {
@@ -319,7 +352,12 @@ impl<'a> Dirs<'a> {
     }
 }
 
-fn apply(dir: &mut Dir, metadata: &Metadata, translator: &mut Translator<'_>) -> Result<()> {
+fn apply(
+    dir: &mut Dir,
+    metadata: &Metadata,
+    translator: &mut Translator<'_>,
+    stacked: &Option<Stacked>,
+) -> Result<()> {
     let mut refused = Vec::new();
     Inode::of(dir).apply(metadata, translator.rules(), &mut |attribute| {
         refused.push(attribute);
@@ -328,6 +366,16 @@ fn apply(dir: &mut Dir, metadata: &Metadata, translator: &mut Translator<'_>) ->
         dir.keep_mode();
     }
     for attribute in &refused {
+        // Without its mark, the directory would show what it hides.
+        if let Some(stacked) = stacked
+            && stacked.is_mark(&attribute.name)
+        {
+            let path = dir.path().display();
+            let message = format!("make {path} opaque: extended attributes are refused");
+            let error = Error::new(ErrorKind::Unsupported, message);
+            return Err(error
+                .with_hint("overlayfs needs a file system with trusted.* or user.* attributes"));
+        }
         translator.refused(attribute);
     }
     Ok(())

@@ -18,6 +18,8 @@ pub(super) struct ForwardLink {
     pub path: Box<[u8]>,
     /// The target, as the archive writes it.
     pub link: Box<[u8]>,
+    /// If the target may be in a lower layer that is not in sight: the path of the link, without symbolic links.
+    pub below: Option<Box<[u8]>>,
 }
 
 /// The hard links of a layer that wait for their targets, in the order of the archive.
@@ -29,8 +31,9 @@ pub(super) struct ForwardLinks {
 
 impl ForwardLinks {
     /// Keeps one more.
-    pub(super) fn push(&mut self, entry: &Entry) -> Result<()> {
+    pub(super) fn push(&mut self, entry: &Entry, below: Option<Vec<u8>>) -> Result<()> {
         self.size += entry.path.len() + entry.link.len();
+        self.size += below.as_ref().map_or(0, Vec::len);
         if self.links.len() >= MAX_COUNT || self.size > MAX_SIZE {
             let message = format!(
                 "hard link to {}: too many links come before their targets; the limit is {MAX_COUNT} with {MAX_SIZE} \
@@ -42,6 +45,7 @@ impl ForwardLinks {
         self.links.push(ForwardLink {
             path: entry.path.as_slice().into(),
             link: entry.link.as_slice().into(),
+            below: below.map(Vec::into_boxed_slice),
         });
         Ok(())
     }

@@ -24,6 +24,7 @@
 
 mod apply;
 mod attributes;
+mod changeset;
 mod dirs;
 mod forward_links;
 mod frame;
@@ -31,11 +32,13 @@ mod generate;
 mod options;
 mod path;
 mod pipeline;
+mod stacked;
 #[cfg(test)]
 mod tests;
 pub mod view;
 mod whiteout;
 
+pub use changeset::{Changeset, ImpliedDir, LinkBelow, UnpackedLayer, unpack_changeset};
 pub use generate::{
     GenerateOptions, InsertOptions, Insertion, Packed, generate_insert_layer, generate_layer,
 };
