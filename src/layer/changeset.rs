@@ -89,7 +89,8 @@ pub struct ImpliedDir {
 pub struct LinkBelow {
     /// The path of the link.
     pub path: Vec<u8>,
-    /// The path of its target: clean, but perhaps through symbolic links, of the layer or of those below.
+    /// The path of its target: clean, but perhaps through symbolic links, of the layer or of those below. Never that of
+    /// another such link, which might be replaced later in the layer.
     pub target: Vec<u8>,
 }
 

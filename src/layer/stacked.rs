@@ -8,7 +8,7 @@
 //! A directory that is made where the lower one is gone already is another directory: *fresh*. One that was there before
 //! its lower namesake was hidden is the same directory, of which only the children are hidden: *opaque*.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::changeset::{Changeset, LinkBelow};
 use crate::error::{Error, ErrorKind, Result};
@@ -23,8 +23,10 @@ pub(super) const DESCRIBED: u8 = 1 << 1;
 pub(super) const OPAQUE: u8 = 1 << 2;
 /// A directory that has nothing to do with its lower namesakes.
 pub(super) const FRESH: u8 = 1 << 3;
-/// A name that goes when the hard link of its name finds its target below.
+/// Something that goes when the hard link of its name finds its target.
 pub(super) const GIVES_WAY: u8 = 1 << 4;
+/// A directory in which a hard link waits for its target.
+pub(super) const HOLDS_LINK: u8 = 1 << 5;
 
 /// How many names a layer may hide, and how many bytes they may have together: names of nothing, which nothing else bounds.
 const MAX_COUNT: usize = 1_000_000;
@@ -37,6 +39,8 @@ pub(super) struct Stacked {
     gone: HashSet<Box<[u8]>>,
     /// Bytes of these.
     size: usize,
+    /// Hard links that wait for targets which may be below, by their paths: as good as there.
+    waiting: HashMap<Vec<u8>, Vec<u8>>,
     pub links_below: Vec<LinkBelow>,
     pub whiteouts: Vec<Vec<u8>>,
     /// At the end, what the layer says.
@@ -49,25 +53,43 @@ impl Stacked {
             marks,
             gone: HashSet::new(),
             size: 0,
+            waiting: HashMap::new(),
             links_below: Vec::new(),
             whiteouts: Vec::new(),
             changeset: Changeset::default(),
         }
     }
 
-    /// Whether a name that is not in the layer may still be in lower ones.
+    /// Whether a name that is not in the layer may still be in lower ones, and seen.
     pub(super) fn reaches_below(&self, tree: &Tree, parent: NodeId, path: &[u8]) -> bool {
-        !self.gone.contains(path) && !tree.is_cleared(parent)
+        !self.gone.contains(path) && !self.waiting.contains_key(path) && !tree.is_cleared(parent)
     }
 
-    /// Whether a path (clean, perhaps with symbolic links) that is not in the layer may still be in lower ones.
+    /// Whether a hard link of this path waits for its target.
+    pub(super) fn is_waiting(&self, path: &[u8]) -> bool {
+        self.waiting.contains_key(path)
+    }
+
+    /// Notes that a hard link waits for a target that may be below, and says what it means.
+    pub(super) fn wait(&mut self, path: Vec<u8>, target: Vec<u8>) -> LinkBelow {
+        // A link to a link is one to that one's target: the one between may be replaced later.
+        let target = self.waiting.get(&target).cloned().unwrap_or(target);
+        self.waiting.insert(path.clone(), target.clone());
+        LinkBelow { path, target }
+    }
+
+    /// Whether a path (clean, perhaps with symbolic links) that is not in the layer may still be in lower ones, or a link
+    /// to something there.
     pub(super) fn may_be_below(&self, tree: &Tree, path: &[u8]) -> bool {
         let mut node = Tree::ROOT;
         let mut end = 0;
         for name in path.split(|&byte| byte == b'/') {
             end += name.len() + usize::from(end > 0);
             match tree.child(node, name) {
-                None => return self.reaches_below(tree, node, &path[..end]),
+                None => {
+                    let path = &path[..end];
+                    return self.is_waiting(path) || self.reaches_below(tree, node, path);
+                }
                 Some(child) => node = child,
             }
             match tree.inode(node).kind {
@@ -154,11 +176,11 @@ fn is_fresh(tree: &Tree, node: NodeId) -> bool {
     false
 }
 
-/// A name that the layer gives to two things, and the layers below decide which.
+/// A link that means one thing or another, as the layers below decide.
 pub(super) fn ambiguous_link(link: &[u8]) -> Error {
     let message = format!(
-        "hard link to {}, which comes later, as does another entry of the link's name: what that means depends on the \
-         layers below",
+        "hard link to {}, which is not there yet, and something else has the link's place in the same layer: what that \
+         means depends on the layers below",
         escape_name(link)
     );
     Error::new(ErrorKind::Unsupported, message).with_hint("unpack the image without --overlay")

@@ -3,7 +3,7 @@
 use super::{Applier, Place, at};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{Stat, escape_name};
-use crate::layer::dirs::{Missing, record};
+use crate::layer::dirs::{Missing, join, record};
 use crate::layer::forward_links::{ForwardLink, missing_target};
 use crate::layer::path::{relative_path, split};
 
@@ -11,9 +11,9 @@ impl Applier<'_> {
     /// Makes the links that have waited for their targets.
     pub(super) fn finish_links(&mut self) -> Result<()> {
         for ForwardLink { path, link, below } in self.forward_links.take() {
-            let linked = match &below {
+            let linked = match below {
                 None => self.late_link(&path, &link),
-                Some(place) => self.late_link_below(place, &path, &link),
+                Some(below) => self.late_link_below(below, &path, &link),
             };
             linked.map_err(|error| at(&path, error))?;
         }
@@ -51,9 +51,8 @@ impl Applier<'_> {
             target.dir.dir.try_stat(name)?
         };
         let Some(stat) = found else { return Ok(None) };
-        if stat.is_dir() {
-            let message = format!("hard link to {}, which is a directory", escape_name(&path));
-            return Err(Error::new(ErrorKind::InvalidData, message));
+        if stat.is_dir() && self.is_only_for_marks(target.dir.node, name) {
+            return Ok(None);
         }
         Ok(Some((target, stat)))
     }
@@ -63,6 +62,11 @@ impl Applier<'_> {
         let Some((target, stat)) = self.link_target(link)? else {
             return Ok(false);
         };
+        if stat.is_dir() {
+            let path = join(&target.dir.path, &target.name);
+            let message = format!("hard link to {}, which is a directory", escape_name(&path));
+            return Err(Error::new(ErrorKind::InvalidData, message));
+        }
         let node = match self.tree.child(target.dir.node, &target.name) {
             Some(node) => node,
             // There before anything was recorded.

@@ -14,7 +14,9 @@ use crate::layer::changeset::{Changeset, LinkBelow};
 use crate::layer::dirs::{Missing, OpenDir, join};
 use crate::layer::options::ApplyOptions;
 use crate::layer::path::{relative_path, split};
-use crate::layer::stacked::{DESCRIBED, FRESH, GIVES_WAY, OPAQUE, Stacked, ambiguous_link, note};
+use crate::layer::stacked::{
+    DESCRIBED, FRESH, GIVES_WAY, HOLDS_LINK, OPAQUE, Stacked, ambiguous_link, note,
+};
 use crate::layer::whiteout::Whiteout;
 use crate::progress::Progress;
 
@@ -51,6 +53,12 @@ impl<'a> Applier<'a> {
         node.is_some_and(|node| self.tree.inode(node).kind == InodeKind::Directory)
     }
 
+    /// Whether a directory was made only to hide something in it: what has its name in lower layers may be another thing.
+    pub(super) fn is_only_for_marks(&self, dir: NodeId, name: &[u8]) -> bool {
+        let node = self.tree.child(dir, name);
+        self.dirs.stacked.is_some() && node.is_some_and(|node| !self.tree.is_written(node))
+    }
+
     /// Notes what a whiteout hides, and removes what the layer itself has only made for other whiteouts, as the plain
     /// unpack removes what it finds there.
     pub(super) fn hide_below(&mut self, dir: &OpenDir, hidden: Whiteout<'_>) -> Result<()> {
@@ -71,8 +79,11 @@ impl<'a> Applier<'a> {
                     self.remove_lower(dir, name)?;
                 }
                 let left = self.tree.child(dir.node, name);
-                if let (None, Some(stacked)) = (left, &mut self.dirs.stacked) {
-                    stacked.hide(join(&dir.path, name))?;
+                let path = join(&dir.path, name);
+                if let (None, Some(stacked)) = (left, &mut self.dirs.stacked)
+                    && !stacked.is_waiting(&path)
+                {
+                    stacked.hide(path)?;
                 }
                 left.filter(|_| self.is_directory(left))
             }
@@ -89,18 +100,17 @@ impl<'a> Applier<'a> {
             return Ok(());
         };
         let gone = stacked.take_gone();
-        // The links hide these names, once they are there.
-        let links = stacked.links_below.iter().map(|link| link.path.clone());
-        let links: std::collections::HashSet<Vec<u8>> = links.collect();
         let mut whiteouts = Vec::new();
         for path in gone {
             let (parent, name) = split(&path);
+            // A link hides the name, once it is there.
+            let is_link = |stacked: &Stacked| stacked.is_waiting(&path);
             let parent_node = self.tree.find(parent);
             let needed = self.is_directory(parent_node)
                 && parent_node.is_some_and(|node| {
                     self.tree.child(node, name).is_none() && !self.tree.is_cleared(node)
                 });
-            if !needed || links.contains(&*path) {
+            if !needed || self.dirs.stacked.as_ref().is_some_and(is_link) {
                 continue;
             }
             let dir = self
@@ -138,60 +148,75 @@ impl<'a> Applier<'a> {
             return self.forward_links.push(entry, None);
         }
         self.tree.mark_written(place.dir.node);
-        if let Some(replaced) = self.tree.child(place.dir.node, &place.name) {
-            note(&mut self.tree, replaced, GIVES_WAY);
+        note(&mut self.tree, place.dir.node, HOLDS_LINK);
+        if let Some(existing) = self.tree.child(place.dir.node, &place.name) {
+            if self.is_only_for_marks(place.dir.node, &place.name) {
+                self.clear(place)?;
+            } else if self.is_directory(Some(existing)) {
+                return Err(ambiguous_link(&entry.link));
+            } else {
+                note(&mut self.tree, existing, GIVES_WAY);
+            }
         }
         let path = join(&place.dir.path, &place.name);
-        self.forward_links.push(entry, Some(path))
+        let stacked = self.dirs.stacked.as_mut();
+        let below = stacked.map(|stacked| stacked.wait(path, target));
+        self.forward_links.push(entry, below)
     }
 
-    /// Makes a link whose target came later in the layer, and lists it: with a target below, it is a link to that one.
-    /// `below` is the path of the link, without symbolic links.
-    pub(super) fn late_link_below(&mut self, below: &[u8], path: &[u8], link: &[u8]) -> Result<()> {
-        let (parent, name) = split(below);
-        let parent_node = self.tree.find(parent);
-        let existing = parent_node.and_then(|node| self.tree.child(node, name));
+    /// Ends the wait of a link whose target may be below. If it is in the layer by now, the link is made; in either case
+    /// it is listed, because a target below is what it means.
+    pub(super) fn late_link_below(
+        &mut self,
+        below: LinkBelow,
+        path: &[u8],
+        link: &[u8],
+    ) -> Result<()> {
+        let (parent, name) = split(&below.path);
+        let dir = self.tree.find(parent);
+        // Another directory may have taken the place of the one that the link was in.
+        let is_lost = dir.is_none_or(|dir| self.tree.notes(dir) & HOLDS_LINK == 0);
+        let existing = dir.and_then(|dir| self.tree.child(dir, name));
         let newer = existing.filter(|&node| self.tree.notes(node) & GIVES_WAY == 0);
-        if let Some((found, _)) = self.link_target(link)? {
+        let target = self.link_target(link)?;
+        // A directory that has come where the target was is none.
+        let target = target.filter(|(_, stat)| !stat.is_dir());
+        if let Some((found, _)) = target {
             let target = self.tree.child(found.dir.node, &found.name);
-            match (newer, target) {
-                (Some(newer), Some(target))
-                    if self.tree.inode_index(newer) == self.tree.inode_index(target) =>
-                {
-                    // Linked once more, when the target was there.
-                    return Ok(());
-                }
-                (Some(_), _) => return Err(ambiguous_link(link)),
-                (None, _) => self.late_link(path, link)?,
+            let inode = |node: Option<NodeId>| node.map(|node| self.tree.inode_index(node));
+            if newer.is_some() && inode(newer) == inode(target) {
+                // It came once more, when the target was there.
+                return Ok(());
             }
-            let made = self.tree.find(below);
-            if let Some(made) = made {
+            if newer.is_some() || is_lost {
+                return Err(ambiguous_link(link));
+            }
+            self.late_link(path, link)?;
+            if let Some(made) = self.tree.find(&below.path) {
                 note(&mut self.tree, made, GIVES_WAY);
             }
         } else {
-            if newer.is_some() || !self.is_directory(parent_node) {
-                // Whatever the link was, it has been replaced.
+            if newer.is_some() || is_lost {
                 return Ok(());
             }
             if existing.is_some() {
-                let dir =
-                    self.dirs
-                        .get(parent, Missing::Leave, &mut self.tree, &self.translator)?;
-                if let Some(dir) = dir {
-                    self.dirs.touch(&dir)?;
-                    let name = name.to_vec();
-                    self.clear(&Place { dir, name })?;
-                }
+                self.clear_at(parent, name)?;
             }
         }
-        let mut target = Vec::new();
-        relative_path(&mut target, link);
         if let Some(stacked) = &mut self.dirs.stacked {
-            stacked.links_below.push(LinkBelow {
-                path: below.to_vec(),
-                target,
-            });
+            stacked.links_below.push(below);
         }
         Ok(())
+    }
+
+    /// Removes a name of the layer.
+    fn clear_at(&mut self, parent: &[u8], name: &[u8]) -> Result<()> {
+        let dir = self
+            .dirs
+            .get(parent, Missing::Leave, &mut self.tree, &self.translator)?;
+        let Some(dir) = dir else { return Ok(()) };
+        self.dirs.touch(&dir)?;
+        let name = name.to_vec();
+        self.clear(&Place { dir, name })
     }
 }
