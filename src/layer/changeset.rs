@@ -57,8 +57,9 @@ pub struct Changeset {
     pub fresh: Vec<Vec<u8>>,
     /// Paths that are a whiteout on disk.
     pub whiteouts: Vec<Vec<u8>>,
-    /// Hard links whose target was not in the layer when the link came, in the order of the layer. If it came later, the
-    /// link is on disk; otherwise its name is free. In either case a target below is what the link means.
+    /// Hard links whose target was not in the layer when the link came, in the order of the layer. Those with a target
+    /// below are links to that one, whatever the layer has. The others are made after all those, to what is there then;
+    /// they are on disk already if that is in the layer. A name that is not is free, but has no whiteout.
     pub links_below: Vec<LinkBelow>,
     /// The names of each inode that has several.
     pub link_groups: Vec<Vec<Vec<u8>>>,
@@ -89,8 +90,8 @@ pub struct ImpliedDir {
 pub struct LinkBelow {
     /// The path of the link.
     pub path: Vec<u8>,
-    /// The path of its target: clean, but perhaps through symbolic links, of the layer or of those below. Never that of
-    /// another such link, which might be replaced later in the layer.
+    /// The path of its target: clean, but perhaps through symbolic links, of the layer or of those below. Not that of a
+    /// link that came before, which might be replaced later, but what that one leads to.
     pub target: Vec<u8>,
 }
 

@@ -4,10 +4,9 @@
 //! and put back when the layer is through; a directory that has an entry of its own gets that entry's metadata then.
 //! Each directory is hence written to once a layer, deepest first, whatever the order of the archive. What waits is
 //! keyed by the one path of a directory without symbolic links in it, because it may be reached by several spellings;
-//! what waits for directories that are gone again is dropped from time to time.
+//! what waits for directories that are gone again is dropped from time to time (`waiting.rs`).
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 
@@ -15,6 +14,7 @@ use lru::LruCache;
 
 use super::attributes::Translator;
 use super::stacked::{IMPLIED, Stacked};
+use super::waiting::{Pending, Waiting};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::tree::{self, NodeId, Tree, Witness};
 use crate::fs::{Dir, Inode, InodeId, InodeKind, Metadata, Resolved, Root, Stat, Times};
@@ -50,63 +50,6 @@ impl OpenDir {
             has_default_acl: false,
         }
     }
-}
-
-/// What a directory gets at the end of the layer.
-struct Pending {
-    id: InodeId,
-    metadata: Metadata,
-}
-
-/// What waits for the end of the layer, by path.
-struct Waiting {
-    pending: HashMap<Box<[u8]>, Pending>,
-    /// Bytes that this takes, with what was replaced since they were last counted.
-    size: usize,
-    /// At how many bytes to look for what is not needed any more.
-    prune_size: usize,
-}
-
-/// How many bytes may wait before anything is looked at again.
-const PRUNE_SIZE: usize = 16 << 20;
-
-/// What waits for a directory, beside its path and its attributes.
-const PENDING_SIZE: usize = 256;
-
-impl Waiting {
-    fn new() -> Self {
-        Self {
-            pending: HashMap::new(),
-            size: 0,
-            prune_size: PRUNE_SIZE,
-        }
-    }
-
-    fn insert(&mut self, path: &[u8], pending: Pending) {
-        self.size += pending_size(path, &pending);
-        self.pending.insert(path.into(), pending);
-    }
-
-    /// Drops what waits for directories that are gone, so that an archive cannot fill the memory with directories that
-    /// it replaces again. What is left has directories on disk to show for it.
-    fn prune(&mut self, tree: &Tree) {
-        if self.size < self.prune_size {
-            return;
-        }
-        self.pending.retain(|path, _| {
-            tree.find(path)
-                .is_some_and(|node| tree.inode(node).kind == InodeKind::Directory)
-        });
-        let sizes = self.pending.iter().map(|(path, it)| pending_size(path, it));
-        self.size = sizes.sum();
-        self.prune_size = PRUNE_SIZE.max(self.size.saturating_mul(2));
-    }
-}
-
-fn pending_size(path: &[u8], pending: &Pending) -> usize {
-    let xattrs = pending.metadata.xattrs.iter();
-    let attributes: usize = xattrs.map(|(name, value)| name.len() + value.len()).sum();
-    PENDING_SIZE + path.len() + attributes
 }
 
 /// What to do about a directory that is missing.
@@ -283,7 +226,7 @@ impl<'a> Dirs<'a> {
     ) -> Result<()> {
         self.forget();
         let waiting = std::mem::replace(&mut self.waiting, Waiting::new());
-        let mut pending = Vec::from_iter(waiting.pending);
+        let mut pending = waiting.into_vec();
         let depth = |path: &[u8]| {
             path.split(|&byte| byte == b'/')
                 .filter(|name| !name.is_empty())
@@ -383,8 +326,7 @@ fn apply(
 
 fn touch(waiting: &mut Waiting, dir: &Dir, path: &[u8]) -> Result<()> {
     let stat = dir.stat_self()?;
-    let known = waiting.pending.get(path);
-    if known.is_some_and(|pending| pending.id == stat.id) {
+    if waiting.is_for(path, stat.id) {
         return Ok(());
     }
     let metadata = Metadata {
@@ -497,40 +439,4 @@ pub(super) fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     }
     path.extend_from_slice(name);
     path
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pending(id: InodeId) -> Pending {
-        let metadata = Metadata {
-            owner: None,
-            mode: None,
-            xattrs: vec![(b"user.a".to_vec(), vec![b'x'; 60_000])],
-            clear_xattrs: false,
-            times: Times::EPOCH,
-        };
-        Pending { id, metadata }
-    }
-
-    #[test]
-    fn what_waits_for_directories_that_are_gone_does_not_pile_up() {
-        let directory = tempfile::tempdir().unwrap();
-        let root = Root::open(directory.path(), crate::fs::Access::Plain).unwrap();
-        let stat = root.dir().stat_self().unwrap();
-        let mut tree = Tree::new(record(&stat));
-        let mut waiting = Waiting::new();
-        tree.insert(Tree::ROOT, b"kept", record(&stat));
-        waiting.insert(b"kept", pending(stat.id));
-        for index in 0..1000 {
-            let name = format!("d{index}").into_bytes();
-            tree.insert(Tree::ROOT, &name, record(&stat));
-            waiting.insert(&name, pending(stat.id));
-            tree.remove(Tree::ROOT, &name);
-            waiting.prune(&tree);
-            assert!(waiting.pending.len() < 300, "{}", waiting.pending.len());
-        }
-        assert!(waiting.pending.contains_key(&b"kept"[..]));
-    }
 }

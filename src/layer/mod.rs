@@ -13,6 +13,9 @@
 //! open and their metadata kept for the end of the layer by `dirs.rs`; `attributes.rs` says what metadata an entry
 //! means on disk, `whiteout.rs` which names are whiteouts.
 //!
+//! A layer can also be unpacked without those below it, in the form that overlayfs stacks (`changeset.rs`): by the same
+//! applier, which then keeps account of what it cannot know yet (`stacked.rs`).
+//!
 //! `view/` gives the same steps to a tree in memory instead of a disk, for whoever wants to look into layers, compare
 //! them, or make one of several.
 //!
@@ -36,6 +39,7 @@ mod stacked;
 #[cfg(test)]
 mod tests;
 pub mod view;
+mod waiting;
 mod whiteout;
 
 pub use changeset::{Changeset, ImpliedDir, LinkBelow, UnpackedLayer, unpack_changeset};

@@ -15,6 +15,7 @@ use crate::progress::{Event, Level, Progress, Silent};
 
 mod hostile;
 mod stacked;
+mod stacking;
 
 const MTIME: u64 = 1_600_000_000;
 

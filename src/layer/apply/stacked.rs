@@ -197,7 +197,15 @@ impl<'a> Applier<'a> {
             }
         } else {
             if newer.is_some() || is_lost {
-                return Ok(());
+                // Unless the target is itself a link that came later, it was found below and the link replaced.
+                let target = (below.target != below.path).then_some(&below.target);
+                let stacked = self.dirs.stacked.as_ref();
+                return match (stacked, target) {
+                    (Some(stacked), Some(target)) if stacked.is_waiting(target) => {
+                        Err(ambiguous_link(link))
+                    }
+                    _ => Ok(()),
+                };
             }
             if existing.is_some() {
                 self.clear_at(parent, name)?;
