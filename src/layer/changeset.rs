@@ -169,14 +169,14 @@ pub fn unpack_changeset(
         crate::fs::private_umask()?;
         let mut applier = Applier::stacked(root, &options, marks, progress)?;
         let mut last = None;
-        drive(framed, empty, &mut applier, |applied| {
-            last = Some(applied);
+        drive(framed, empty, &mut applier, |layer| {
+            last = Some(layer);
             Ok(())
         })?;
         let (tree, changeset) = applier.into_changeset()?;
-        let applied = last.ok_or_else(|| Error::new(ErrorKind::Io, "the layer was not applied"))?;
+        let not_applied = || Error::new(ErrorKind::Io, "the layer was not applied");
         Ok(UnpackedLayer {
-            applied,
+            applied: last.ok_or_else(not_applied)?,
             tree,
             changeset,
         })

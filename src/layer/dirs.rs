@@ -248,7 +248,12 @@ impl<'a> Dirs<'a> {
             }
             let mark = self.stacked.as_ref().and_then(|it| it.mark(tree, &path));
             metadata.xattrs.extend(mark);
-            apply(&mut resolved.dir, &metadata, translator, &self.stacked)?;
+            apply(
+                &mut resolved.dir,
+                &metadata,
+                translator,
+                self.stacked.as_ref(),
+            )?;
             if self.record
                 && let Some(node) = tree.find(&path)
             {
@@ -299,7 +304,7 @@ fn apply(
     dir: &mut Dir,
     metadata: &Metadata,
     translator: &mut Translator<'_>,
-    stacked: &Option<Stacked>,
+    stacked: Option<&Stacked>,
 ) -> Result<()> {
     let mut refused = Vec::new();
     Inode::of(dir).apply(metadata, translator.rules(), &mut |attribute| {

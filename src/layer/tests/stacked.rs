@@ -381,12 +381,13 @@ fn what_is_there_is_counted_once() {
         .link("b", "a")
         .file("c", "seven77")
         .symlink("s", "somewhere");
-    let changeset = unpack(archive).unpacked.changeset;
+    let layer = unpack(archive);
+    let changeset = layer.changeset();
     assert_eq!((changeset.files, changeset.size), (4, 11));
-    let stat = fs::metadata(tempfile::tempdir().unwrap().path()).unwrap();
+    let root = fs::metadata(layer.fixture.path("")).unwrap();
     assert_eq!(
-        (changeset.uids, changeset.gids),
-        (vec![stat.uid()], vec![stat.gid()])
+        (&changeset.uids[..], &changeset.gids[..]),
+        (&[root.uid()][..], &[root.gid()][..])
     );
 }
 
