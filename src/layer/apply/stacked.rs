@@ -44,8 +44,7 @@ impl<'a> Applier<'a> {
     /// Notes that a directory which is there has an entry of its own.
     pub(super) fn described(&mut self, node: NodeId) {
         if self.dirs.stacked.is_some() {
-            let notes = self.tree.notes(node) & !GIVES_WAY;
-            self.tree.set_notes(node, notes | DESCRIBED);
+            note(&mut self.tree, node, DESCRIBED);
         }
     }
 
