@@ -88,6 +88,8 @@ struct Node {
     parent: NodeId,
     /// Whether the name can be reached from the root.
     alive: bool,
+    /// What the owner of the tree has noted of the name.
+    notes: u8,
     children: BTreeMap<Box<[u8]>, NodeId>,
 }
 
@@ -135,6 +137,7 @@ impl Tree {
             layer: 0,
             parent: Self::ROOT,
             alive: true,
+            notes: 0,
             children: BTreeMap::new(),
         };
         Self {
@@ -175,6 +178,16 @@ impl Tree {
             at = self.parent(at);
         }
         false
+    }
+
+    /// What has been noted of a name: 8 bits, whose meaning is the caller's. A new name has none of them.
+    pub fn notes(&self, node: NodeId) -> u8 {
+        self.node(node).notes
+    }
+
+    /// Notes something of a name, in place of what was noted so far. It goes with the name.
+    pub fn set_notes(&mut self, node: NodeId, notes: u8) {
+        self.nodes[node.0 as usize].notes = notes;
     }
 
     /// The inode of a name.
@@ -316,6 +329,7 @@ impl Tree {
             layer: self.layer.wrapping_sub(1),
             parent: dir,
             alive,
+            notes: 0,
             children: BTreeMap::new(),
         };
         let id = if let Some(id) = self.free_nodes.pop_if(|_| alive) {
@@ -441,6 +455,19 @@ mod tests {
         let left = tree.find(b"b").unwrap();
         assert_eq!(tree.inode(left).kind, InodeKind::Fifo);
         assert_ne!(tree.inode_index(left), tree.inode_index(new));
+    }
+
+    #[test]
+    fn notes_go_with_their_name() {
+        let mut tree = Tree::new(inode(InodeKind::Directory));
+        let first = tree.insert(Tree::ROOT, b"d", inode(InodeKind::Directory));
+        tree.set_notes(first, 5);
+        tree.insert_link(Tree::ROOT, b"e", first);
+        assert_eq!(tree.notes(first), 5);
+        assert_eq!(tree.find(b"e").map(|node| tree.notes(node)), Some(0));
+        tree.remove(Tree::ROOT, b"d");
+        let again = tree.adopt(Tree::ROOT, b"d", inode(InodeKind::Directory));
+        assert_eq!((again, tree.notes(again)), (first, 0));
     }
 
     #[test]

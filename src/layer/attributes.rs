@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use crate::archive::{Entry, EntryKind};
 use crate::error::Result;
 use crate::fs::xattr::{self, ROOTLESS_OWNER, Xattrs};
-use crate::fs::{InodeKind, MapOptions, Metadata, Refused, Rules, Times, escape_name, probe};
+use crate::fs::{
+    InodeKind, MapOptions, MarkNamespace, Metadata, Refused, Rules, Times, escape_name, probe,
+};
 use crate::progress::Progress;
 
 /// How many different warnings a layer may cause.
@@ -21,6 +23,8 @@ pub(super) struct Translator<'a> {
     maps: &'a MapOptions,
     progress: &'a dyn Progress,
     in_user_namespace: bool,
+    /// The attributes of overlayfs that images must not get at.
+    marks: Option<MarkNamespace>,
     /// What has been warned of in this layer: the same cause is told once.
     warned: BTreeSet<Vec<u8>>,
 }
@@ -31,7 +35,16 @@ impl<'a> Translator<'a> {
             maps,
             progress,
             in_user_namespace: probe::in_user_namespace(),
+            marks: None,
             warned: BTreeSet::new(),
+        }
+    }
+
+    /// Stores attributes that overlayfs would take for its own under other names.
+    pub(super) fn escaping(self, marks: MarkNamespace) -> Self {
+        Self {
+            marks: Some(marks),
+            ..self
         }
     }
 
@@ -104,7 +117,12 @@ impl<'a> Translator<'a> {
                         "in the layer is kept although this is not a rootless unpack",
                     );
                 }
-                kept.push((name.clone(), value.clone()));
+                let name = name.clone();
+                let name = match self.marks {
+                    Some(marks) => marks.escape(name),
+                    None => name,
+                };
+                kept.push((name, value.clone()));
             }
         }
         let held = can_hold(kind, ROOTLESS_OWNER);

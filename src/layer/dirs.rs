@@ -4,17 +4,18 @@
 //! and put back when the layer is through; a directory that has an entry of its own gets that entry's metadata then.
 //! Each directory is hence written to once a layer, deepest first, whatever the order of the archive. What waits is
 //! keyed by the one path of a directory without symbolic links in it, because it may be reached by several spellings;
-//! what waits for directories that are gone again is dropped from time to time.
+//! what waits for directories that are gone again is dropped from time to time (`waiting.rs`).
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 
 use lru::LruCache;
 
 use super::attributes::Translator;
-use crate::error::{ErrorKind, Result};
+use super::stacked::{IMPLIED, Stacked};
+use super::waiting::{Pending, Waiting};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fs::tree::{self, NodeId, Tree, Witness};
 use crate::fs::{Dir, Inode, InodeId, InodeKind, Metadata, Resolved, Root, Stat, Times};
 
@@ -51,61 +52,16 @@ impl OpenDir {
     }
 }
 
-/// What a directory gets at the end of the layer.
-struct Pending {
-    id: InodeId,
-    metadata: Metadata,
-}
-
-/// What waits for the end of the layer, by path.
-struct Waiting {
-    pending: HashMap<Box<[u8]>, Pending>,
-    /// Bytes that this takes, with what was replaced since they were last counted.
-    size: usize,
-    /// At how many bytes to look for what is not needed any more.
-    prune_size: usize,
-}
-
-/// How many bytes may wait before anything is looked at again.
-const PRUNE_SIZE: usize = 16 << 20;
-
-/// What waits for a directory, beside its path and its attributes.
-const PENDING_SIZE: usize = 256;
-
-impl Waiting {
-    fn new() -> Self {
-        Self {
-            pending: HashMap::new(),
-            size: 0,
-            prune_size: PRUNE_SIZE,
-        }
-    }
-
-    fn insert(&mut self, path: &[u8], pending: Pending) {
-        self.size += pending_size(path, &pending);
-        self.pending.insert(path.into(), pending);
-    }
-
-    /// Drops what waits for directories that are gone, so that an archive cannot fill the memory with directories that
-    /// it replaces again. What is left has directories on disk to show for it.
-    fn prune(&mut self, tree: &Tree) {
-        if self.size < self.prune_size {
-            return;
-        }
-        self.pending.retain(|path, _| {
-            tree.find(path)
-                .is_some_and(|node| tree.inode(node).kind == InodeKind::Directory)
-        });
-        let sizes = self.pending.iter().map(|(path, it)| pending_size(path, it));
-        self.size = sizes.sum();
-        self.prune_size = PRUNE_SIZE.max(self.size.saturating_mul(2));
-    }
-}
-
-fn pending_size(path: &[u8], pending: &Pending) -> usize {
-    let xattrs = pending.metadata.xattrs.iter();
-    let attributes: usize = xattrs.map(|(name, value)| name.len() + value.len()).sum();
-    PENDING_SIZE + path.len() + attributes
+/// What to do about a directory that is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// Nothing: it is not found.
+    Leave,
+    /// Make it, with everything above it; what is in the way and no directory is replaced.
+    Make,
+    /// Make it only to hide something in it that lower layers may have: not where they have nothing any more. Nothing is
+    /// replaced, and the current layer has not written what is made.
+    MakeToHide,
 }
 
 /// The directories of a root.
@@ -119,6 +75,8 @@ pub(super) struct Dirs<'a> {
     record: bool,
     /// Whether a default ACL may exist anywhere in the root.
     pub acls_possible: bool,
+    /// What there is to know about a layer that is unpacked without those below it.
+    pub stacked: Option<Stacked>,
 }
 
 impl<'a> Dirs<'a> {
@@ -130,6 +88,7 @@ impl<'a> Dirs<'a> {
             waiting: Waiting::new(),
             record,
             acls_possible,
+            stacked: None,
         }
     }
 
@@ -139,12 +98,11 @@ impl<'a> Dirs<'a> {
         self.open.clear();
     }
 
-    /// Opens the directory at a path (clean, relative, perhaps with symbolic links). If it is missing it is made, with
-    /// everything above it, when `create` says so; what is in the way and no directory is then replaced.
+    /// Opens the directory at a path (clean, relative, perhaps with symbolic links).
     pub(super) fn get(
         &mut self,
         path: &[u8],
-        create: bool,
+        missing: Missing,
         tree: &mut Tree,
         translator: &Translator<'_>,
     ) -> Result<Option<Rc<OpenDir>>> {
@@ -155,7 +113,7 @@ impl<'a> Dirs<'a> {
         }
         let found = match self.open.get(path) {
             Some(dir) => Rc::clone(dir),
-            None => match self.resolve(path, create, tree, translator)? {
+            None => match self.resolve(path, missing, tree, translator)? {
                 None => return Ok(None),
                 Some(resolved) => self.keep(path, resolved, tree)?,
             },
@@ -167,17 +125,25 @@ impl<'a> Dirs<'a> {
     fn resolve(
         &mut self,
         path: &[u8],
-        create: bool,
+        missing: Missing,
         tree: &mut Tree,
         translator: &Translator<'_>,
     ) -> Result<Option<Resolved>> {
-        let (root, waiting) = (self.root, &mut self.waiting);
+        let (root, waiting, stacked) = (self.root, &mut self.waiting, &self.stacked);
         root.resolve(path, &mut |obstacle| {
-            if !create {
+            if missing == Missing::Leave {
                 return Ok(false);
             }
-            touch(waiting, obstacle.parent, obstacle.parent_path)?;
             let parent = adopt(tree, root, obstacle.parent_path)?;
+            let path = join(obstacle.parent_path, obstacle.name);
+            let written = missing == Missing::Make;
+            if !written {
+                let reaches = |stacked: &Stacked| stacked.reaches_below(tree, parent, &path);
+                if obstacle.existing.is_some() || !stacked.as_ref().is_some_and(reaches) {
+                    return Ok(false);
+                }
+            }
+            touch(waiting, obstacle.parent, obstacle.parent_path)?;
             if obstacle.existing.is_some() {
                 obstacle.parent.remove_all(obstacle.name)?;
             }
@@ -186,8 +152,16 @@ impl<'a> Dirs<'a> {
             };
             let metadata = implied(translator)?;
             let stat = made.stat_self()?;
-            tree.insert(parent, obstacle.name, directory_record(&metadata, &stat));
-            let path = join(obstacle.parent_path, obstacle.name);
+            let record = directory_record(&metadata, &stat);
+            let node = if written {
+                tree.insert(parent, obstacle.name, record)
+            } else {
+                tree.adopt(parent, obstacle.name, record)
+            };
+            if let Some(stacked) = stacked {
+                tree.set_notes(node, IMPLIED);
+                stacked.made_dir(tree, node, &path, obstacle.existing.is_some());
+            }
             let id = stat.id;
             waiting.insert(&path, Pending { id, metadata });
             Ok(true)
@@ -252,7 +226,7 @@ impl<'a> Dirs<'a> {
     ) -> Result<()> {
         self.forget();
         let waiting = std::mem::replace(&mut self.waiting, Waiting::new());
-        let mut pending = Vec::from_iter(waiting.pending);
+        let mut pending = waiting.into_vec();
         let depth = |path: &[u8]| {
             path.split(|&byte| byte == b'/')
                 .filter(|name| !name.is_empty())
@@ -260,7 +234,7 @@ impl<'a> Dirs<'a> {
         };
         // Paths as the second key: the same order for the same layer.
         pending.sort_by_cached_key(|(path, _)| (std::cmp::Reverse(depth(path)), path.clone()));
-        for (path, Pending { id, metadata }) in pending {
+        for (path, Pending { id, mut metadata }) in pending {
             // A directory that was removed again, or that somebody else has moved away.
             let mut resolved = match self.root.resolve(&path, &mut |_| Ok(false)) {
                 Ok(Some(resolved)) => resolved,
@@ -272,7 +246,14 @@ impl<'a> Dirs<'a> {
             if resolved.path != *path || resolved.dir.stat_self()?.id != id {
                 continue;
             }
-            apply(&mut resolved.dir, &metadata, translator)?;
+            let mark = self.stacked.as_ref().and_then(|it| it.mark(tree, &path));
+            metadata.xattrs.extend(mark);
+            apply(
+                &mut resolved.dir,
+                &metadata,
+                translator,
+                self.stacked.as_ref(),
+            )?;
             if self.record
                 && let Some(node) = tree.find(&path)
             {
@@ -299,7 +280,7 @@ impl<'a> Dirs<'a> {
         translator: &Translator<'_>,
     ) -> Result<()> {
         for (path, name) in tree.unwitnessed() {
-            let Some(dir) = self.get(&path, false, tree, translator)? else {
+            let Some(dir) = self.get(&path, Missing::Leave, tree, translator)? else {
                 continue;
             };
             let Some(node) = tree.child(dir.node, &name) else {
@@ -319,7 +300,12 @@ impl<'a> Dirs<'a> {
     }
 }
 
-fn apply(dir: &mut Dir, metadata: &Metadata, translator: &mut Translator<'_>) -> Result<()> {
+fn apply(
+    dir: &mut Dir,
+    metadata: &Metadata,
+    translator: &mut Translator<'_>,
+    stacked: Option<&Stacked>,
+) -> Result<()> {
     let mut refused = Vec::new();
     Inode::of(dir).apply(metadata, translator.rules(), &mut |attribute| {
         refused.push(attribute);
@@ -328,6 +314,16 @@ fn apply(dir: &mut Dir, metadata: &Metadata, translator: &mut Translator<'_>) ->
         dir.keep_mode();
     }
     for attribute in &refused {
+        // Without its mark, the directory would show what it hides.
+        if let Some(stacked) = stacked
+            && stacked.is_mark(&attribute.name)
+        {
+            let path = dir.path().display();
+            let message = format!("make {path} opaque: extended attributes are refused");
+            let error = Error::new(ErrorKind::Unsupported, message);
+            return Err(error
+                .with_hint("overlayfs needs a file system with trusted.* or user.* attributes"));
+        }
         translator.refused(attribute);
     }
     Ok(())
@@ -335,8 +331,7 @@ fn apply(dir: &mut Dir, metadata: &Metadata, translator: &mut Translator<'_>) ->
 
 fn touch(waiting: &mut Waiting, dir: &Dir, path: &[u8]) -> Result<()> {
     let stat = dir.stat_self()?;
-    let known = waiting.pending.get(path);
-    if known.is_some_and(|pending| pending.id == stat.id) {
+    if waiting.is_for(path, stat.id) {
         return Ok(());
     }
     let metadata = Metadata {
@@ -449,40 +444,4 @@ pub(super) fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     }
     path.extend_from_slice(name);
     path
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pending(id: InodeId) -> Pending {
-        let metadata = Metadata {
-            owner: None,
-            mode: None,
-            xattrs: vec![(b"user.a".to_vec(), vec![b'x'; 60_000])],
-            clear_xattrs: false,
-            times: Times::EPOCH,
-        };
-        Pending { id, metadata }
-    }
-
-    #[test]
-    fn what_waits_for_directories_that_are_gone_does_not_pile_up() {
-        let directory = tempfile::tempdir().unwrap();
-        let root = Root::open(directory.path(), crate::fs::Access::Plain).unwrap();
-        let stat = root.dir().stat_self().unwrap();
-        let mut tree = Tree::new(record(&stat));
-        let mut waiting = Waiting::new();
-        tree.insert(Tree::ROOT, b"kept", record(&stat));
-        waiting.insert(b"kept", pending(stat.id));
-        for index in 0..1000 {
-            let name = format!("d{index}").into_bytes();
-            tree.insert(Tree::ROOT, &name, record(&stat));
-            waiting.insert(&name, pending(stat.id));
-            tree.remove(Tree::ROOT, &name);
-            waiting.prune(&tree);
-            assert!(waiting.pending.len() < 300, "{}", waiting.pending.len());
-        }
-        assert!(waiting.pending.contains_key(&b"kept"[..]));
-    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Such a link takes memory but nothing on disk, so that nothing else would end an archive full of them.
 
+use super::changeset::LinkBelow;
 use crate::archive::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::escape_name;
@@ -18,6 +19,8 @@ pub(super) struct ForwardLink {
     pub path: Box<[u8]>,
     /// The target, as the archive writes it.
     pub link: Box<[u8]>,
+    /// If the target may be in a lower layer that is not in sight: what the link means then.
+    pub below: Option<LinkBelow>,
 }
 
 /// The hard links of a layer that wait for their targets, in the order of the archive.
@@ -29,8 +32,10 @@ pub(super) struct ForwardLinks {
 
 impl ForwardLinks {
     /// Keeps one more.
-    pub(super) fn push(&mut self, entry: &Entry) -> Result<()> {
+    pub(super) fn push(&mut self, entry: &Entry, below: Option<LinkBelow>) -> Result<()> {
         self.size += entry.path.len() + entry.link.len();
+        let below_size = |it: &LinkBelow| it.path.len() + it.target.len();
+        self.size += below.as_ref().map_or(0, below_size);
         if self.links.len() >= MAX_COUNT || self.size > MAX_SIZE {
             let message = format!(
                 "hard link to {}: too many links come before their targets; the limit is {MAX_COUNT} with {MAX_SIZE} \
@@ -42,6 +47,7 @@ impl ForwardLinks {
         self.links.push(ForwardLink {
             path: entry.path.as_slice().into(),
             link: entry.link.as_slice().into(),
+            below,
         });
         Ok(())
     }

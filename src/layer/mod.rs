@@ -13,6 +13,9 @@
 //! open and their metadata kept for the end of the layer by `dirs.rs`; `attributes.rs` says what metadata an entry
 //! means on disk, `whiteout.rs` which names are whiteouts.
 //!
+//! A layer can also be unpacked without those below it, in the form that overlayfs stacks (`changeset.rs`): by the same
+//! applier, which then keeps account of what it cannot know yet (`stacked.rs`).
+//!
 //! `view/` gives the same steps to a tree in memory instead of a disk, for whoever wants to look into layers, compare
 //! them, or make one of several.
 //!
@@ -24,6 +27,7 @@
 
 mod apply;
 mod attributes;
+mod changeset;
 mod dirs;
 mod forward_links;
 mod frame;
@@ -31,11 +35,14 @@ mod generate;
 mod options;
 mod path;
 mod pipeline;
+mod stacked;
 #[cfg(test)]
 mod tests;
 pub mod view;
+mod waiting;
 mod whiteout;
 
+pub use changeset::{Changeset, ImpliedDir, LinkBelow, UnpackedLayer, unpack_changeset};
 pub use generate::{
     GenerateOptions, InsertOptions, Insertion, Packed, generate_insert_layer, generate_layer,
 };

@@ -14,6 +14,8 @@ use crate::fs::{Access, IdMap, IdRange, MapOptions, Root};
 use crate::progress::{Event, Level, Progress, Silent};
 
 mod hostile;
+mod stacked;
+mod stacking;
 
 const MTIME: u64 = 1_600_000_000;
 

@@ -4,14 +4,14 @@ use super::{Applier, Place};
 use crate::archive::{Entry, EntryKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{Dir, Metadata, Resolved};
-use crate::layer::dirs::{directory_record, join, record};
+use crate::layer::dirs::{Missing, directory_record, join, record};
 
 impl Applier<'_> {
     pub(super) fn directory(&mut self, path: &[u8], place: &Place, entry: &Entry) -> Result<()> {
         let mut metadata = self.translator.metadata(entry)?;
         if let Some(existing) = place.dir.dir.create_dir(&place.name, 0o700)? {
             metadata.clear_xattrs = self.labels || place.dir.has_default_acl || !self.options.fresh;
-            return self.new_directory(place, existing, metadata);
+            return self.new_directory(place, existing, metadata, false);
         }
         metadata.clear_xattrs = true;
         if let Some(existing) = place.dir.dir.open_dir_if_any(&place.name)? {
@@ -23,6 +23,7 @@ impl Applier<'_> {
             self.dirs.forget();
             let open = self.dirs.keep(path, resolved, &mut self.tree)?;
             self.tree.mark_written(open.node);
+            self.described(open.node);
             self.dirs.set(&open, id, metadata);
             return Ok(());
         }
@@ -30,17 +31,26 @@ impl Applier<'_> {
             return self.keep_dirlink(place, metadata);
         }
         let dir = self.make_new(place, |dir, name| dir.create_dir(name, 0o700))?;
-        self.new_directory(place, dir, metadata)
+        self.new_directory(place, dir, metadata, true)
     }
 
-    fn new_directory(&mut self, place: &Place, dir: Dir, metadata: Metadata) -> Result<()> {
+    fn new_directory(
+        &mut self,
+        place: &Place,
+        dir: Dir,
+        metadata: Metadata,
+        replaced: bool,
+    ) -> Result<()> {
         let stat = dir.stat_self()?;
-        self.tree.insert(
+        let node = self.tree.insert(
             place.dir.node,
             &place.name,
             directory_record(&metadata, &stat),
         );
         let path = join(&place.dir.path, &place.name);
+        if let Some(stacked) = &self.dirs.stacked {
+            stacked.made_dir(&mut self.tree, node, &path, replaced);
+        }
         let resolved = Resolved {
             dir,
             path: path.clone(),
@@ -98,11 +108,12 @@ impl Applier<'_> {
         metadata.clear_xattrs = true;
         let Some(root) = self
             .dirs
-            .get(b"", false, &mut self.tree, &self.translator)?
+            .get(b"", Missing::Leave, &mut self.tree, &self.translator)?
         else {
             return Ok(());
         };
         let id = root.dir.stat_self()?.id;
+        self.described(root.node);
         self.dirs.set(&root, id, metadata);
         Ok(())
     }

@@ -8,7 +8,7 @@ use super::Applier;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::tree::NodeId;
 use crate::fs::{Dir, InodeId, Root, escape_name};
-use crate::layer::dirs::OpenDir;
+use crate::layer::dirs::{Missing, OpenDir};
 use crate::layer::whiteout::Whiteout;
 
 /// How many directories of a way down are open: processes with a limit of 128 open files must be able to unpack.
@@ -16,13 +16,20 @@ const OPEN_LEVELS: usize = 32;
 
 impl Applier<'_> {
     pub(super) fn whiteout(&mut self, parent: &[u8], hidden: Whiteout<'_>) -> Result<()> {
-        // Nothing is there to hide, and nothing is made for it.
+        // Where lower layers are in sight, nothing is there to hide, and nothing is made for it.
+        let missing = match self.dirs.stacked {
+            None => Missing::Leave,
+            Some(_) => Missing::MakeToHide,
+        };
         let Some(dir) = self
             .dirs
-            .get(parent, false, &mut self.tree, &self.translator)?
+            .get(parent, missing, &mut self.tree, &self.translator)?
         else {
             return Ok(());
         };
+        if self.dirs.stacked.is_some() {
+            return self.hide_below(&dir, hidden);
+        }
         match hidden {
             Whiteout::Name(name) => {
                 if dir.dir.try_stat(name)?.is_some() && !self.is_hidden_below(dir.node, name) {
@@ -31,27 +38,32 @@ impl Applier<'_> {
                 }
             }
             Whiteout::Opaque => {
-                if self.tree.is_cleared(dir.node) {
-                    return Ok(());
+                if !self.tree.is_cleared(dir.node) {
+                    self.clear_lower(&dir)?;
                 }
-                for name in dir.dir.names()? {
-                    self.dirs.touch(&dir)?;
-                    self.remove_lower(&dir, &name)?;
-                }
-                self.tree.mark_cleared(dir.node);
             }
         }
         Ok(())
     }
 
+    /// Removes all names in a directory, as far as this layer has not written them.
+    pub(super) fn clear_lower(&mut self, dir: &OpenDir) -> Result<()> {
+        for name in dir.dir.names()? {
+            self.dirs.touch(dir)?;
+            self.remove_lower(dir, &name)?;
+        }
+        self.tree.mark_cleared(dir.node);
+        Ok(())
+    }
+
     /// Whether the layer has written a name and hidden what there was below it.
-    fn is_hidden_below(&self, dir: NodeId, name: &[u8]) -> bool {
+    pub(super) fn is_hidden_below(&self, dir: NodeId, name: &[u8]) -> bool {
         let child = self.tree.child(dir, name);
         child.is_some_and(|child| self.tree.is_written(child) && self.tree.is_cleared(child))
     }
 
     /// Removes a name as far as this layer has not written it: all of it, nothing, or the other names below it.
-    fn remove_lower(&mut self, top: &OpenDir, name: &[u8]) -> Result<()> {
+    pub(super) fn remove_lower(&mut self, top: &OpenDir, name: &[u8]) -> Result<()> {
         let mut way = Way {
             top,
             path: top.path.clone(),

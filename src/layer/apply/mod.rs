@@ -7,6 +7,7 @@
 //! | `node.rs` | symbolic links, pipes, devices |
 //! | `link.rs` | hard links |
 //! | `lower.rs` | whiteouts: removing what lower layers had |
+//! | `stacked.rs` | the same when lower layers are not in sight: saying what is hidden and reached below |
 //!
 //! A new name is made first and asked about later: only when the kernel says that it exists is it looked at, and, unless
 //! both it and the entry are directories, removed with everything below it and made afresh. So a hard link's other
@@ -18,12 +19,13 @@ mod file;
 mod link;
 mod lower;
 mod node;
+mod stacked;
 
 use std::rc::Rc;
 
 use self::file::OpenFile;
 use super::attributes::Translator;
-use super::dirs::{Dirs, OpenDir, record};
+use super::dirs::{Dirs, Missing, OpenDir, record};
 use super::forward_links::ForwardLinks;
 use super::frame::Step;
 use super::options::ApplyOptions;
@@ -76,8 +78,12 @@ impl Consumer for Applier<'_> {
     /// Ends the layer: late hard links, then the metadata of directories.
     fn finish_layer(&mut self) -> Result<()> {
         self.finish_links()?;
+        self.make_whiteouts()?;
         self.dirs
             .finish_layer(&mut self.tree, &mut self.translator)?;
+        if let Some(stacked) = &mut self.dirs.stacked {
+            stacked.finish_layer(&self.tree)?;
+        }
         self.translator.next_layer();
         self.tree.next_layer();
         Ok(())
@@ -163,7 +169,7 @@ impl<'a> Applier<'a> {
             EntryKind::Symlink => self.symlink(&place, &entry),
             EntryKind::HardLink => match self.hard_link(&place, &entry.link) {
                 Ok(true) => Ok(()),
-                Ok(false) => self.forward_links.push(&entry),
+                Ok(false) => self.wait_for_target(&place, &entry),
                 Err(error) => Err(error),
             },
             EntryKind::Fifo => self.node(&place, &entry, InodeKind::Fifo),
@@ -183,7 +189,7 @@ impl<'a> Applier<'a> {
         let (parent, name) = split(path);
         let Some(dir) = self
             .dirs
-            .get(parent, true, &mut self.tree, &self.translator)?
+            .get(parent, Missing::Make, &mut self.tree, &self.translator)?
         else {
             return Ok(None);
         };

@@ -7,6 +7,7 @@ use oci_cas::Algorithm;
 use super::*;
 use crate::archive::{Entry, EntryKind};
 use crate::fs::InodeKind;
+use crate::fs::MarkNamespace;
 use crate::fs::tree::Tree;
 use crate::layer::apply::Applier;
 use crate::layer::frame::Step;
@@ -240,4 +241,125 @@ fn messages_name_the_root_once_and_cut_long_paths() {
     assert_eq!(long.chars().count(), 301);
     assert!(long.starts_with("ä/ä") && long.ends_with("ä/"), "{long}");
     assert_eq!(crate::fs::escape_name(&[b'n'; 255]).len(), 255);
+}
+
+/// Gives the applier of a layer by itself an empty file, whose name may be that of a whiteout.
+fn apply(applier: &mut Applier<'_>, path: &str) -> Result<()> {
+    applier.step(Step::Entry(file(path)), b"")?;
+    applier.step(Step::End(None), b"")
+}
+
+/// Works with the applier of a layer by itself.
+fn stacked<T>(fixture: &Fixture, work: impl FnOnce(&mut Applier<'_>) -> T) -> (T, Changeset) {
+    let mut options = fixture.options.clone();
+    options.fresh = true;
+    let root = Root::open(fixture.dir.path(), Access::Plain).unwrap();
+    let mut applier = Applier::stacked(&root, &options, MarkNamespace::User, &Silent).unwrap();
+    let result = work(&mut applier);
+    applier.finish_layer().unwrap();
+    (result, applier.into_changeset().unwrap().1)
+}
+
+#[test]
+fn whiteouts_of_a_layer_by_itself_have_a_limit() {
+    let fixture = Fixture::new();
+    let root = Root::open(fixture.dir.path(), Access::Plain).unwrap();
+    let mut applier =
+        Applier::stacked(&root, &fixture.options, MarkNamespace::User, &Silent).unwrap();
+    let name = "n".repeat(3995);
+    let failed = (0..20_000).find_map(|index| {
+        let error = apply(&mut applier, &format!(".wh.{index:05}{name}")).err()?;
+        Some((index, error.kind()))
+    });
+    assert_eq!(failed, Some(((64 << 20) / 4000, ErrorKind::LimitExceeded)));
+}
+
+#[test]
+fn hiding_the_same_things_again_and_again_takes_no_room() {
+    let fixture = Fixture::new();
+    let ((), changeset) = stacked(&fixture, |applier| {
+        for _ in 0..20_000 {
+            for path in ["d/.wh.x", ".wh.d", ".wh.f", "o/.wh..wh..opq", "o/.wh.x"] {
+                apply(applier, path).unwrap();
+            }
+        }
+    });
+    assert_eq!(changeset.whiteouts, [b"d", b"f"]);
+    assert_eq!(changeset.opaque, [b"o"]);
+    assert_eq!(fixture.names(), ["d", "f", "o"]);
+}
+
+#[test]
+fn what_a_layer_by_itself_has_hidden_once_is_not_looked_at_again() {
+    for whiteout in ["d/.wh..wh..opq", ".wh.d", "d/e/.wh..wh..opq", "d/.wh.e"] {
+        let fixture = Fixture::new();
+        let ((), changeset) = stacked(&fixture, |applier| {
+            for path in ["d/e/f", "d/m/.wh.x", "d/.wh..wh..opq"] {
+                apply(applier, path).unwrap();
+            }
+            // Somebody else's file tells whether the directory is gone through.
+            fs::write(fixture.path("d/e/stranger"), "").unwrap();
+            fs::create_dir(fixture.path("d/m")).unwrap();
+            apply(applier, whiteout).unwrap();
+        });
+        assert!(fixture.path("d/m").exists(), "{whiteout}");
+        assert!(fixture.path("d/e/stranger").exists(), "{whiteout}");
+        assert_eq!(changeset.opaque, [b"d"], "{whiteout}");
+    }
+}
+
+#[test]
+fn owners_of_a_layer_by_itself_have_a_limit() {
+    let node = |uid| {
+        let mut tree = Tree::new(inode(0));
+        for id in 0..uid {
+            tree.insert(Tree::ROOT, id.to_string().as_bytes(), inode(id));
+        }
+        Changeset::of(&tree, Vec::new(), Vec::new())
+    };
+    assert_eq!(node(65_536).unwrap().uids.len(), 65_536);
+    assert_eq!(node(65_537).unwrap_err().kind(), ErrorKind::LimitExceeded);
+}
+
+/// A pipe in a record.
+fn inode(uid: u32) -> crate::fs::tree::Inode {
+    crate::fs::tree::Inode {
+        kind: InodeKind::Fifo,
+        mode: 0o644,
+        uid,
+        gid: 0,
+        size: 0,
+        nlink: 1,
+        mtime: filetime::FileTime::zero(),
+        link: Box::default(),
+        sha256: None,
+        xattrs: Vec::new(),
+        witness: None,
+    }
+}
+
+#[test]
+fn whiteouts_may_be_as_deep_as_directories_get() {
+    let deep = |depth: usize, name: &str| format!("{}{name}", "d/".repeat(depth));
+    let fixture = Fixture::new();
+    let paths = [
+        deep(1900, ".wh.x"),
+        deep(1000, "f"),
+        deep(500, ".wh..wh..opq"),
+    ];
+    let ((), changeset) = stacked(&fixture, |applier| {
+        for path in &paths {
+            apply(applier, path).unwrap();
+        }
+    });
+    // Nothing of the layer is below its file, and what is hidden above needs no whiteout.
+    assert_eq!(
+        (changeset.whiteouts.len(), changeset.implied.len()),
+        (0, 1000)
+    );
+    assert_eq!(changeset.files, 1002);
+    let (_, changeset) = stacked(&Fixture::new(), |applier| apply(applier, &paths[0]));
+    assert_eq!(changeset.implied.len(), 1900);
+    assert!(changeset.implied.iter().all(|dir| dir.only_marks));
+    assert_eq!(changeset.whiteouts, [deep(1900, "x").into_bytes()]);
 }

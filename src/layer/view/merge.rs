@@ -62,7 +62,7 @@ impl Consumer for Merger<'_> {
     }
 
     fn finish_layer(&mut self) -> Result<()> {
-        for ForwardLink { path, link } in self.forward_links.take() {
+        for ForwardLink { path, link, .. } in self.forward_links.take() {
             let mut clean = Vec::new();
             relative_path(&mut clean, &path);
             let linked = self
@@ -123,7 +123,7 @@ impl Merger<'_> {
             }
             EntryKind::HardLink => {
                 if !self.hard_link(dir, name, &entry.link)? {
-                    self.forward_links.push(entry)?;
+                    self.forward_links.push(entry, None)?;
                 }
             }
             EntryKind::CharDevice => {
