@@ -62,9 +62,10 @@ pub struct CopyReport {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::AlreadyExists`] if the other directory is not empty; [`ErrorKind::Busy`] if something is changed while it
-/// is copied or if another file system is mounted below; [`ErrorKind::Unsupported`] if the file system takes no such
-/// attribute; those of the options and of the file systems. What was copied stays.
+/// [`ErrorKind::AlreadyExists`] if the other directory is not empty; [`ErrorKind::Io`] if something is changed while it is
+/// copied; [`ErrorKind::Busy`] if another file system is mounted below, or if somebody else writes to the copy;
+/// [`ErrorKind::Unsupported`] if the file system takes no such attribute; those of the options and of the file systems.
+/// What was copied stays.
 pub fn copy_tree(from: &Dir, to: &Dir, options: CopyOptions<'_>) -> Result<CopyReport> {
     if !to.names()?.is_empty() {
         let message = format!("copy to {}: it is not empty", to.path().display());
@@ -322,7 +323,7 @@ fn is_same(before: &Stat, now: &Stat) -> bool {
 fn changed(dir: &Dir, name: &[u8]) -> Error {
     let path = dir.path_of(name);
     let message = format!("copy {}: it changed while it was copied", path.display());
-    Error::new(ErrorKind::Busy, message).with_hint("stop what writes to it, and try again")
+    Error::new(ErrorKind::Io, message).with_hint("stop what writes to it, and try again")
 }
 
 /// Applies all of it, or fails: an exact copy lacks no attribute.

@@ -110,7 +110,10 @@ fn refused(operation: &str, dir: &Dir, errno: Errno) -> Error {
         Errno::NOTTY | Errno::OPNOTSUPP | Errno::INVAL => "the file system has no project quotas",
         // No quota of this type is switched on.
         Errno::SRCH => "project quotas are not switched on there",
-        Errno::NOSYS => "the kernel has no quotactl_fd (Linux 5.14)",
+        // The same answer for both.
+        Errno::NOSYS => {
+            "the file system has no project quotas, or the kernel no quotactl_fd (Linux 5.14)"
+        }
         _ => return Error::io(operation, dir.path(), errno),
     };
     let message = format!("{operation} {}: {why}", dir.path().display());

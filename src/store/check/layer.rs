@@ -23,7 +23,7 @@ use crate::store::record::{Content, Entry, RecordReader};
 pub enum Level {
     /// Everything but contents of files.
     Quick,
-    /// Contents too.
+    /// Contents too, of files whose digest was recorded.
     Full,
 }
 

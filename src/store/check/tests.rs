@@ -318,3 +318,19 @@ fn a_layer_beyond_repair_has_an_end() {
     }
     assert_eq!(layer.findings(Level::Full).len(), MAX_FINDINGS);
 }
+
+#[test]
+fn a_layer_deeper_than_descriptors_is_checked() {
+    let scratch = tempfile::tempdir().unwrap();
+    let root = Dir::open(scratch.path(), Access::Plain).unwrap();
+    let mut dir = root.open_dir(b".").unwrap();
+    for _ in 0..1500 {
+        dir = dir.create_dir(b"d", 0o755).unwrap().unwrap();
+    }
+    let record = record(&root);
+    assert_eq!(check_layer(&root, &record[..], Level::Full).unwrap(), []);
+    dir.create_dir(b"new", 0o755).unwrap().unwrap();
+    let findings = check_layer(&root, &record[..], Level::Full).unwrap();
+    let kinds: Vec<_> = findings.iter().map(|finding| finding.what).collect();
+    assert_eq!(kinds, [FindingKind::Mtime, FindingKind::Extra]);
+}
