@@ -329,7 +329,13 @@ fn changed(dir: &Dir, name: &[u8]) -> Error {
 /// Applies all of it, or fails: an exact copy lacks no attribute.
 fn apply(inode: &Inode<'_>, metadata: &Metadata) -> Result<()> {
     let mut missing: Option<Refused> = None;
-    inode.apply(metadata, Rules::default(), &mut |refused| {
+    // Before the mode, which may keep even the owner from setting `user.*`. What an ACL does to the mode is done by the
+    // mode again: its group's permissions are the mask of the ACL.
+    let rules = Rules {
+        xattrs_first: true,
+        tolerate_denied: false,
+    };
+    inode.apply(metadata, rules, &mut |refused| {
         missing.get_or_insert(refused);
     })?;
     let Some(refused) = missing else {

@@ -35,7 +35,6 @@ fn types_modes_times_links_and_content_are_kept() {
         from.create_node(b"pipe", InodeKind::Fifo, 0o640, (0, 0))
             .unwrap()
     );
-    fs::set_permissions(path("d/file"), fs::Permissions::from_mode(0o4510)).unwrap();
     rustix::fs::setxattr(
         path("d/file"),
         "user.note",
@@ -43,6 +42,7 @@ fn types_modes_times_links_and_content_are_kept() {
         rustix::fs::XattrFlags::empty(),
     )
     .unwrap();
+    fs::set_permissions(path("d/file"), fs::Permissions::from_mode(0o4510)).unwrap();
     let time = filetime::FileTime::from_unix_time(1_000_000_001, 123_456_789);
     for name in ["d/file", "d/e", "d", ""] {
         filetime::set_file_times(path(name), time, time).unwrap();
