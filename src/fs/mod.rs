@@ -10,6 +10,10 @@
 //! | `dir.rs` | one open directory: look, create |
 //! | `file.rs` | a new file being written |
 //! | `remove.rs` | removing whole trees |
+//! | `descent.rs` | going down a tree and up again, however deep it is |
+//! | `copy.rs`, `content.rs` | copying whole trees exactly |
+//! | `usage.rs`, `quota.rs` | how much room a tree takes, and may take |
+//! | `lock.rs` | locks between processes that tell who holds them |
 //! | `reader.rs` | a file being read that must not change meanwhile |
 //! | `stat.rs` | what the kernel says of an inode |
 //! | `metadata.rs` | owner, mode, xattrs, times, in the one right order |
@@ -27,14 +31,19 @@
 
 pub mod atomic;
 mod change;
+mod content;
+pub mod copy;
+mod descent;
 mod dir;
 mod file;
 mod idmap;
 pub mod input;
 mod live;
+pub mod lock;
 pub mod marks;
 mod metadata;
 pub mod probe;
+pub mod quota;
 mod reader;
 mod remove;
 mod root;
@@ -45,9 +54,11 @@ mod syscall;
 #[cfg(test)]
 mod tests;
 pub mod tree;
+pub mod usage;
 pub mod xattr;
 
 pub use change::{Change, ChangeKind};
+pub use descent::Descent;
 pub use dir::{Access, Dir, escape_name};
 pub use file::FileWriter;
 pub use idmap::{IdMap, IdRange, MapOptions};

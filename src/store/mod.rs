@@ -1,1 +1,5 @@
 //! The layer store: layers unpacked once, shared by every image and bundle that has them, and stacked by overlayfs.
+
+pub mod check;
+pub mod record;
+pub mod remap;

@@ -7,7 +7,8 @@
 //! - `image`: images as recipes
 //! - `tree`: reading and comparing directory trees
 //! - `edit`: bundles under edit, with either tool
-//! - `containers`, `insert`, `interop`, `interrupted`, `properties`, `race`, `repack`, `rootless`, `stat_index`: the tests
+//! - `containers`, `insert`, `interop`, `interrupted`, `properties`, `race`, `repack`, `rootless`, `stat_index`,
+//!   `store_content`: the tests
 //!
 //! `BUNDLE_TEST_BINARY` names another program with umoci's command line to be tested instead of ours.
 
@@ -23,4 +24,5 @@ mod race;
 mod repack;
 mod rootless;
 mod stat_index;
+mod store_content;
 mod tree;
