@@ -38,6 +38,7 @@ mod whiteout;
 
 pub use generate::{
     GenerateOptions, InsertOptions, Insertion, Packed, generate_insert_layer, generate_layer,
+    generate_linked_layer,
 };
 pub use options::ApplyOptions;
 pub use path::{ROOTFS_NAME, clean_path};

@@ -1,1 +1,7 @@
 //! The layer store: layers unpacked once, shared by every image and bundle that has them, and stacked by overlayfs.
+
+mod changes;
+mod stack;
+
+pub use changes::{Changes, ChangesOptions, LinkGroups, changes, changes_between};
+pub use stack::{Found, Stack};
