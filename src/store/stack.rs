@@ -27,7 +27,7 @@ use crate::fs::xattr::Xattrs;
 use crate::fs::{Dir, FileReader, InodeId, InodeKind, MarkNamespace, Stat, escape_name};
 
 #[cfg(test)]
-mod tests;
+pub(in crate::store) mod tests;
 
 /// How many directories stay open.
 const OPEN_DIRS: NonZeroUsize = NonZeroUsize::new(128).unwrap();
