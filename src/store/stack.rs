@@ -23,11 +23,16 @@ use std::rc::Rc;
 use lru::LruCache;
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::xattr::Xattrs;
-use crate::fs::{Dir, FileReader, InodeId, InodeKind, MarkNamespace, Stat, escape_name};
+use crate::fs::{Dir, InodeId, InodeKind, MarkNamespace, Stat, escape_name};
 
+mod found;
+mod marks;
 #[cfg(test)]
 pub(in crate::store) mod tests;
+
+pub use found::Found;
+use marks::check_marks;
+pub(super) use marks::{has_mark, is_opaque};
 
 /// How many directories stay open.
 const OPEN_DIRS: NonZeroUsize = NonZeroUsize::new(128).unwrap();
@@ -44,25 +49,17 @@ pub struct Stack {
     shared: Rc<Shared>,
 }
 
-/// A name, in the topmost layer that has it.
-#[derive(Clone, Debug)]
-pub struct Found {
-    shared: Rc<Shared>,
-    /// The layer, counted from the topmost.
-    pub layer: usize,
-    /// What the layer says of it. The number of links is that within the layer, hidden names included.
-    pub stat: Stat,
-    path: Box<[u8]>,
-}
-
 /// The layers that take part in a directory, topmost first.
 type Parts = Rc<[usize]>;
+
+/// A directory of one layer: the number of the layer, and the path in it.
+type LayerPath = (usize, Box<[u8]>);
 
 #[derive(Debug)]
 struct Shared {
     layers: Vec<Rc<Dir>>,
     marks: MarkNamespace,
-    open: RefCell<LruCache<(usize, Box<[u8]>), Rc<Dir>>>,
+    open: RefCell<LruCache<LayerPath, Rc<Dir>>>,
     merged: RefCell<LruCache<Box<[u8]>, Parts>>,
 }
 
@@ -85,6 +82,11 @@ impl Stack {
         Self {
             shared: Rc::new(shared),
         }
+    }
+
+    /// The namespace of the marks in the layers.
+    pub fn marks(&self) -> MarkNamespace {
+        self.shared.marks
     }
 
     /// Looks up a path: clean and relative, empty for the root. Symbolic links are not followed; `None` if there is no such
@@ -189,68 +191,6 @@ impl Stack {
     }
 }
 
-impl Found {
-    /// Its path in the stack; empty for the root.
-    pub fn path(&self) -> &[u8] {
-        &self.path
-    }
-
-    /// Opens a regular file.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Unsupported`] if it has a mark that says that its content lies elsewhere, [`ErrorKind::InvalidData`] if it
-    /// is no regular file, and those of the file system.
-    pub fn open_file(&self) -> Result<FileReader> {
-        if self.stat.size > 0 {
-            self.xattrs()?;
-        }
-        let (parent, name) = split(&self.path);
-        let dir = self.shared.dir(self.layer, parent)?;
-        FileReader::open(&dir, name)
-    }
-
-    /// Reads the target of a symbolic link.
-    ///
-    /// # Errors
-    ///
-    /// Fails if it is no symbolic link, or if the file system does.
-    pub fn read_link(&self) -> Result<Vec<u8>> {
-        let (parent, name) = split(&self.path);
-        self.shared.dir(self.layer, parent)?.read_link(name)
-    }
-
-    /// The attributes that it has in the image, sorted: marks are not among them, and escaped names are as in the image.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Unsupported`] if it has a mark that says that its content lies elsewhere, and those of the file system.
-    pub fn xattrs(&self) -> Result<Xattrs> {
-        let marks = self.shared.marks;
-        let stored = self.stored_xattrs()?;
-        check_marks(marks, &stored).context(|| {
-            let path = self.shared.layers.get(self.layer);
-            let path = path.map(|layer| layer.path_of(&self.path));
-            format!("look at {}", path.unwrap_or_default().display())
-        })?;
-        let unescaped = stored.into_iter();
-        let mut xattrs: Xattrs = unescaped
-            .filter_map(|(name, value)| Some((marks.unescape(name)?, value)))
-            .collect();
-        xattrs.sort_unstable();
-        Ok(xattrs)
-    }
-
-    /// The attributes as they are on disk, marks and all.
-    pub(super) fn stored_xattrs(&self) -> Result<Xattrs> {
-        if self.path.is_empty() {
-            return self.shared.dir(self.layer, b"")?.xattrs_self();
-        }
-        let (parent, name) = split(&self.path);
-        self.shared.dir(self.layer, parent)?.xattrs(name)
-    }
-}
-
 impl Shared {
     /// The layers that take part in the directory at a path; `None` if there is no such directory.
     fn merged(&self, path: &[u8]) -> Result<Option<Parts>> {
@@ -348,36 +288,6 @@ impl Shared {
         }
         Ok(dir)
     }
-}
-
-/// Whether attributes, as stored, have a mark.
-pub(super) fn has_mark(marks: MarkNamespace, xattrs: &Xattrs, mark: &[u8]) -> bool {
-    let mut names = xattrs.iter().map(|(name, _)| name);
-    names.any(|name| marks.mark(name) == Some(mark))
-}
-
-/// Whether attributes, as stored, make a directory opaque.
-pub(super) fn is_opaque(marks: MarkNamespace, xattrs: &Xattrs) -> bool {
-    let opaque = |(name, value): &(Vec<u8>, Vec<u8>)| name == marks.opaque() && value == b"y";
-    xattrs.iter().any(opaque)
-}
-
-/// Refuses attributes that say that the content of their inode lies elsewhere.
-///
-/// # Errors
-///
-/// [`ErrorKind::Unsupported`].
-pub(super) fn check_marks(marks: MarkNamespace, xattrs: &Xattrs) -> Result<()> {
-    for (mark, option) in [("redirect", "redirect_dir"), ("metacopy", "metacopy")] {
-        if has_mark(marks, xattrs, mark.as_bytes()) {
-            let prefix = escape_name(marks.prefix());
-            let message =
-                format!("it has the attribute {prefix}{mark}: its content lies elsewhere");
-            return Err(Error::new(ErrorKind::Unsupported, message)
-                .with_hint(format!("mount overlays with {option}=off")));
-        }
-    }
-    Ok(())
 }
 
 fn check(path: &[u8]) -> Result<()> {

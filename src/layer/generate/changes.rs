@@ -1,6 +1,6 @@
 //! The layer of what has changed in a root.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
@@ -47,7 +47,7 @@ pub fn generate_layer(
         out,
         root,
         changes,
-        &HashMap::new(),
+        &BTreeMap::new(),
         options,
         progress,
         packed,
@@ -67,7 +67,7 @@ pub fn generate_linked_layer(
     out: impl Write,
     root: &Root,
     changes: &[Change],
-    links: &HashMap<Vec<u8>, usize>,
+    links: &BTreeMap<Vec<u8>, usize>,
     options: &GenerateOptions,
     progress: &dyn Progress,
     packed: &mut dyn FnMut(Packed),

@@ -1,6 +1,6 @@
 //! One inode becomes one entry: type, owner, attributes, hard links, content.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 
 use filetime::FileTime;
@@ -63,6 +63,7 @@ enum LinkKey {
 /// The first name of an inode that has several.
 struct First {
     path: Vec<u8>,
+    stat: Stat,
     sha256: Option<[u8; 32]>,
 }
 
@@ -76,7 +77,7 @@ pub(super) struct Packer<'a, W: Write> {
     progress: &'a dyn Progress,
     links: HashMap<LinkKey, First>,
     /// Paths that the caller says are names of one inode: those with equal numbers.
-    told_links: Option<&'a HashMap<Vec<u8>, usize>>,
+    told_links: Option<&'a BTreeMap<Vec<u8>, usize>>,
     buffer: Vec<u8>,
 }
 
@@ -100,7 +101,7 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 
     /// Takes the paths with equal numbers for names of one inode, whatever the file system says.
-    pub(super) fn with_links(self, links: &'a HashMap<Vec<u8>, usize>) -> Self {
+    pub(super) fn with_links(self, links: &'a BTreeMap<Vec<u8>, usize>) -> Self {
         Self {
             told_links: Some(links),
             ..self
@@ -142,6 +143,10 @@ impl<'a, W: Write> Packer<'a, W> {
         let told = self.told_links.and_then(|links| links.get(path));
         let key = told.map_or(LinkKey::Inode(stat.id), |&number| LinkKey::Told(number));
         if let Some(first) = self.links.get(&key) {
+            if !is_alike(&first.stat, &stat) {
+                let message = format!("it is not the same as {} anymore", escape_name(&first.path));
+                return Err(Error::new(ErrorKind::Io, message));
+            }
             entry.kind = EntryKind::HardLink;
             entry.link.clone_from(&first.path);
             entry.size = 0;
@@ -160,7 +165,12 @@ impl<'a, W: Write> Packer<'a, W> {
         };
         if (stat.nlink > 1 || told.is_some()) && !stat.is_dir() {
             let path = entry.path;
-            self.links.insert(key, First { path, sha256 });
+            let first = First {
+                path,
+                stat: stat.clone(),
+                sha256,
+            };
+            self.links.insert(key, first);
         }
         Ok((stat, sha256))
     }
@@ -323,6 +333,15 @@ impl<'a, W: Write> Packer<'a, W> {
             ..plain(entry_name(path, EntryKind::Directory), EntryKind::Directory)
         })
     }
+}
+
+/// Whether two names can be those of one file, as far as an archive tells.
+fn is_alike(first: &Stat, other: &Stat) -> bool {
+    let key = |stat: &Stat| {
+        let seconds = stat.mtime.unix_seconds();
+        (stat.kind, stat.size, seconds, stat.mode, stat.uid, stat.gid)
+    };
+    first.id == other.id || key(first) == key(other)
 }
 
 /// An entry of zeros.

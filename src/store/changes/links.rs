@@ -6,13 +6,13 @@
 //! As the kernel counts names, a set that has become larger or smaller has changed under all of its names, those which are
 //! not in the upper directory too.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::compare::Comparer;
 use super::{LinkGroups, Told};
 use crate::error::Result;
 use crate::fs::{ChangeKind, InodeId, InodeKind, Stat};
-use crate::store::stack::{Found, Stack};
+use crate::store::stack::{Found, Stack, has_mark};
 
 /// A name in the upper directory that is no directory.
 pub(super) struct Leaf {
@@ -86,7 +86,7 @@ impl<'a> Links<'a> {
 
     /// Tells of all that is in the upper directory and no directory, and of the names of sets that have become larger or
     /// smaller. Returns the number of the inode that each path has which is told together with another one of it.
-    pub(super) fn tell(self, told: &mut Told<'_>) -> Result<HashMap<Vec<u8>, usize>> {
+    pub(super) fn tell(self, told: &mut Told<'_>) -> BTreeMap<Vec<u8>, usize> {
         let mut names: Vec<Vec<Vec<u8>>> = Vec::new();
         for set in &self.sets {
             let mut told_names = Vec::new();
@@ -124,9 +124,9 @@ impl<'a> Links<'a> {
         }
         let linked = names.into_iter().filter(|names| names.len() > 1);
         let numbered = linked.enumerate();
-        Ok(numbered
+        numbered
             .flat_map(|(number, names)| names.into_iter().map(move |name| (name, number)))
-            .collect())
+            .collect()
     }
 
     /// How many names a set has now.
@@ -234,16 +234,17 @@ impl<'a> Links<'a> {
     fn join_renamed(&mut self, inode: usize, set: usize) -> Result<()> {
         let count = self.count(&self.sets[set]);
         let own = &self.inodes[inode];
-        // Of a set of which nothing is left it does not matter.
-        let has_room = count > 0 && count + own.leaves.len() <= self.sets[set].count;
+        let has_room = count + own.leaves.len() <= self.sets[set].count;
         if !has_room || own.set.is_some() {
             return Ok(());
         }
         let Some(&leaf) = own.leaves.first() else {
             return Ok(());
         };
-        let sample = &self.sets[set].sample;
-        if !self.comparer.differ(sample, &self.leaves[leaf].new)? {
+        let (sample, new) = (&self.sets[set].sample, &self.leaves[leaf].new);
+        // The kernel notes where it copied an inode up from, but not if that had more names.
+        let is_other = has_mark(self.lower.marks(), &new.stored_xattrs()?, b"origin");
+        if !is_other && !self.comparer.differ(sample, new)? {
             self.inodes[inode].set = Some(set);
             self.sets[set].inodes.push(inode);
         }

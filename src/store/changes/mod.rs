@@ -28,7 +28,7 @@ mod links;
 mod tests;
 mod upper;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 pub use between::changes_between;
@@ -58,7 +58,7 @@ pub struct Changes {
     /// The changes, sorted by the bytes of their paths.
     pub changes: Vec<Change>,
     /// Paths among them that are names of one inode, though they may lie in several layers: those with equal numbers.
-    pub links: HashMap<Vec<u8>, usize>,
+    pub links: BTreeMap<Vec<u8>, usize>,
 }
 
 /// Changes being collected.

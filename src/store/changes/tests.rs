@@ -4,6 +4,7 @@ use super::*;
 use crate::ErrorKind;
 use crate::store::Stack;
 use crate::store::stack::tests::{Layers, MARKS, set_xattr};
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -30,7 +31,7 @@ fn found(layers: &Layers, masks: &[&str], fuse: bool) -> crate::Result<Changes> 
         link_groups: &|layer| Ok(groups(&layers.path(layer + 1, ""))),
         fuse,
     };
-    changes(&layers.dir(0), MARKS, &layers.stack(1), &options)
+    changes(&layers.dir(0), &layers.stack(1), &options)
 }
 
 fn shown(changes: &[Change]) -> Vec<String> {
@@ -60,7 +61,9 @@ fn linked(changes: &Changes) -> Vec<Vec<&str>> {
         groups.entry(*number).or_default().push(path);
     }
     let mut groups: Vec<_> = groups.into_values().collect();
-    groups.iter_mut().for_each(|group| group.sort_unstable());
+    for group in &mut groups {
+        group.sort_unstable();
+    }
     groups.sort_unstable();
     groups
 }
@@ -146,6 +149,16 @@ fn the_number_of_subdirectories_counts_where_the_file_system_counts_it() {
 }
 
 #[test]
+fn what_the_upper_directory_does_not_touch_is_not_looked_at() {
+    let layers = Layers::new(&[&["d/a", "-x"], &["d/b/c", "e/f", "x"]]);
+    // Whoever looked into them would be refused.
+    for path in ["d/b", "e"] {
+        set_xattr(&layers.path(1, path), "user.overlay.redirect", "x");
+    }
+    expect(&layers, &["A d/a", "D x"]);
+}
+
+#[test]
 fn masks_hide_what_they_name_and_what_is_below() {
     let layers = Layers::new(&[&["d/a", "d2/b", "-e"], &["x", "e/f"]]);
     let found = found(&layers, &["d", "e/f", ""], false).unwrap();
@@ -171,20 +184,12 @@ fn a_name_that_is_added_to_links_of_a_lower_layer_brings_all_of_them() {
 #[test]
 fn a_name_that_is_removed_from_links_of_a_lower_layer_brings_the_others() {
     let layers = Layers::new(&[&["-a"], &["a", "b == a", "c == a"]]);
-    let found = expect(&layers, &["D a", "M b", "M c"]);
-    assert_eq!(linked(&found), [["b", "c"]]);
+    let told = expect(&layers, &["D a", "M b", "M c"]);
+    assert_eq!(linked(&told), [["b", "c"]]);
     let layers = Layers::new(&[&["-d"], &["d/e/a", "b == d/e/a"]]);
-    let found = found_after_root(&layers);
-    assert_eq!(
-        found,
-        ["D d", "M b"].map(str::to_owned).into_iter().collect()
-    );
-}
-
-fn found_after_root(layers: &Layers) -> std::collections::BTreeSet<String> {
-    let found = found(layers, &[], false).unwrap();
-    let lines = shown(&found.changes).into_iter();
-    lines.filter(|line| line != "M .").collect()
+    let mut lines = shown(&found(&layers, &[], false).unwrap().changes);
+    lines.retain(|line| line != "M .");
+    assert_eq!(lines, ["M b", "D d"]);
 }
 
 #[test]
@@ -216,6 +221,14 @@ fn a_link_that_was_renamed_is_still_one_of_its_set() {
     let layers = Layers::new(&[&["-a", "c = a"], &["a", "b == a"]]);
     let found = expect(&layers, &["D a", "A c"]);
     assert!(found.links.is_empty());
+    // All of them.
+    let layers = Layers::new(&[&["-a", "-b", "c = a", "d = a"], &["a", "b == a"]]);
+    let found = expect(&layers, &["D a", "D b", "A c", "A d"]);
+    assert_eq!(linked(&found), [["c", "d"]]);
+    // Copied up from another file.
+    let layers = Layers::new(&[&["-a", "-x", "c = a"], &["a", "b == a", "x = a"]]);
+    set_xattr(&layers.path(0, "c"), "user.overlay.origin", "x");
+    expect(&layers, &["D a", "M b", "A c", "D x"]);
     // Over another file.
     let layers = Layers::new(&[&["-a", "c = a"], &["a", "b == a", "c = other"]]);
     expect(&layers, &["D a", "M c"]);

@@ -6,7 +6,7 @@ use super::compare::Comparer;
 use super::links::{Leaf, Links};
 use super::{Changes, ChangesOptions, Told};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{ChangeKind, Dir, MarkNamespace};
+use crate::fs::{ChangeKind, Dir, InodeKind};
 use crate::store::stack::{Found, MAX_PATH, Stack, is_opaque, join};
 
 /// What fuse-overlayfs puts before the name of what is gone.
@@ -28,15 +28,9 @@ type Names = BTreeMap<Vec<u8>, Option<Found>>;
 /// - [`ErrorKind::Unsupported`]: the upper directory, or what it touches, has marks that say that content lies elsewhere.
 /// - [`ErrorKind::LimitExceeded`]: a path above 4 KiB.
 /// - Those of the file system and of `link_groups`.
-pub fn changes(
-    upper: &Dir,
-    marks: MarkNamespace,
-    lower: &Stack,
-    options: &ChangesOptions<'_>,
-) -> Result<Changes> {
+pub fn changes(upper: &Dir, lower: &Stack, options: &ChangesOptions<'_>) -> Result<Changes> {
     let mut walk = Walk {
-        upper: Stack::new(vec![upper.open_dir(b".")?], marks),
-        marks,
+        upper: Stack::new(vec![upper.open_dir(b".")?], lower.marks()),
         lower,
         fuse: options.fuse,
         comparer: Comparer::new(options.fuse),
@@ -55,7 +49,8 @@ pub fn changes(
         lost,
         ..
     } = walk;
-    let links = Links::new(lower, options.link_groups, comparer, leaves, lost)?.tell(&mut told)?;
+    let links = Links::new(lower, options.link_groups, comparer, leaves, lost)?;
+    let links = links.tell(&mut told);
     Ok(Changes {
         changes: told.finish(),
         links,
@@ -64,7 +59,6 @@ pub fn changes(
 
 struct Walk<'a> {
     upper: Stack,
-    marks: MarkNamespace,
     lower: &'a Stack,
     fuse: bool,
     comparer: Comparer,
@@ -113,7 +107,7 @@ impl Walk<'_> {
     fn names(&self, dir: &Found) -> Result<(Names, bool)> {
         let mut names = Names::new();
         self.upper.read_layer(0, dir.path(), &mut names)?;
-        let mut is_opaque = is_opaque(self.marks, &dir.stored_xattrs()?);
+        let mut is_opaque = is_opaque(self.lower.marks(), &dir.stored_xattrs()?);
         if self.fuse {
             for name in OPAQUE {
                 is_opaque |= names.remove(name).is_some();
@@ -159,7 +153,7 @@ impl Walk<'_> {
             return Ok(balance);
         }
         // Marks of an upper directory are refused wherever they are, not only where they would be read.
-        if new.stat.kind == crate::fs::InodeKind::File {
+        if new.stat.kind == InodeKind::File {
             new.xattrs()?;
         }
         let (change, old) = match old {
