@@ -23,6 +23,15 @@ pub(super) struct Leaf {
     pub(super) change: Option<ChangeKind>,
 }
 
+impl Leaf {
+    /// Whether it may have come from another name: not if it still is what it was under several names. If it had one, the
+    /// kernel notes where it is from.
+    fn can_be_renamed(&self) -> bool {
+        let old = self.old.as_ref().filter(|_| self.change.is_none());
+        old.is_none_or(|old| old.stat.nlink == 1)
+    }
+}
+
 /// An inode of a lower layer with several names.
 struct Set {
     /// One of its names.
@@ -215,7 +224,7 @@ impl<'a> Links<'a> {
             let mut leaves = inode.leaves.iter().map(|&leaf| &self.leaves[leaf]);
             if let Some(first) = leaves.clone().next()
                 && inode.set.is_none()
-                && leaves.all(|leaf| leaf.change.is_some())
+                && leaves.all(Leaf::can_be_renamed)
             {
                 let likeness = likeness(&first.new.stat);
                 new.entry(likeness).or_default().push(number);

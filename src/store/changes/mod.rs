@@ -17,6 +17,7 @@
 //!   names change. The changes are those of a flat tree whose link was broken likewise.
 //! - Whether a name was copied up or removed and made anew, equal to the nanosecond, cannot be known; it is taken for
 //!   copied up, and a new name of what a set of links has lost for renamed.
+//! - fuse-overlayfs gives a directory a new time when it copies something in it up. That is a change of the directory.
 //! - The size of a directory is not compared.
 //! - Overlayfs refuses to rename directories of lower layers, and programs copy them instead (`mv`): the names are new
 //!   inodes, which is all the same to the layer.
