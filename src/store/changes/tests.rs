@@ -229,6 +229,9 @@ fn a_link_that_was_renamed_is_still_one_of_its_set() {
     let layers = Layers::new(&[&["-a", "-x", "c = a"], &["a", "b == a", "x = a"]]);
     set_xattr(&layers.path(0, "c"), "user.overlay.origin", "x");
     expect(&layers, &["D a", "M b", "A c", "D x"]);
+    // Over a file that was just the same.
+    let layers = Layers::new(&[&["-a", "c = a"], &["a", "b == a", "c = a"]]);
+    expect(&layers, &["D a", "M c"]);
     // Over another file.
     let layers = Layers::new(&[&["-a", "c = a"], &["a", "b == a", "c = other"]]);
     expect(&layers, &["D a", "M c"]);

@@ -28,7 +28,7 @@ impl Found {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unsupported`] if it has a mark that says that its content lies elsewhere, [`ErrorKind::InvalidData`] if it
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if it has a mark that says that its content lies elsewhere, [`ErrorKind::InvalidData`](crate::ErrorKind::InvalidData) if it
     /// is no regular file, and those of the file system.
     pub fn open_file(&self) -> Result<FileReader> {
         if self.stat.size > 0 {
@@ -53,7 +53,7 @@ impl Found {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unsupported`] if it has a mark that says that its content lies elsewhere, and those of the file system.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if it has a mark that says that its content lies elsewhere, and those of the file system.
     pub fn xattrs(&self) -> Result<Xattrs> {
         let marks = self.shared.marks;
         let stored = self.stored_xattrs()?;
