@@ -45,6 +45,7 @@ mod whiteout;
 pub use changeset::{Changeset, ImpliedDir, LinkBelow, UnpackedLayer, unpack_changeset};
 pub use generate::{
     GenerateOptions, InsertOptions, Insertion, Packed, generate_insert_layer, generate_layer,
+    generate_linked_layer,
 };
 pub use options::ApplyOptions;
 pub use path::{ROOTFS_NAME, clean_path};

@@ -9,6 +9,7 @@
 //! - `edit`: bundles under edit, with either tool
 //! - `containers`, `insert`, `interop`, `interrupted`, `properties`, `race`, `repack`, `rootless`, `stat_index`,
 //!   `store_content`: the tests
+//! - `containers`, `insert`, `interop`, `interrupted`, `overlay_changes`, `properties`, `race`, `repack`, `rootless`, `stat_index`: the tests
 //!
 //! `BUNDLE_TEST_BINARY` names another program with umoci's command line to be tested instead of ours.
 
@@ -19,6 +20,7 @@ mod insert;
 mod interop;
 mod interrupted;
 mod machine;
+mod overlay_changes;
 mod properties;
 mod race;
 mod repack;

@@ -1,5 +1,6 @@
 //! The layer of what has changed in a root.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
@@ -65,9 +66,40 @@ pub fn generate_layer(
     progress: &dyn Progress,
     packed: &mut dyn FnMut(Packed),
 ) -> Result<()> {
+    generate_linked_layer(
+        out,
+        root,
+        changes,
+        &BTreeMap::new(),
+        options,
+        progress,
+        packed,
+    )
+}
+
+/// The same, where the file system does not say which names are hard links of one inode: the paths with equal numbers in
+/// `links` are, each the same file as the others. The other paths are as the file system says.
+///
+/// An overlay breaks the links of a lower layer when it copies one of the names up; whoever finds the changes of one knows
+/// which names are meant to be one.
+///
+/// # Errors
+///
+/// As [`generate_layer`].
+pub fn generate_linked_layer(
+    out: impl Write,
+    root: &Root,
+    changes: &[Change],
+    links: &BTreeMap<Vec<u8>, usize>,
+    options: &GenerateOptions,
+    progress: &dyn Progress,
+    packed: &mut dyn FnMut(Packed),
+) -> Result<()> {
     let mut changes: Vec<&Change> = changes.iter().collect();
     changes.sort_by(|a, b| a.path.cmp(&b.path));
-    let mut writer = Packer::new(out, options, progress).with_file_digests();
+    let mut writer = Packer::new(out, options, progress)
+        .with_file_digests()
+        .with_links(links);
     let mut parents = Parents::new(root);
     for change in changes {
         check(change)?;

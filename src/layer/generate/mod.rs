@@ -16,7 +16,7 @@ mod pack;
 #[cfg(test)]
 mod tests;
 
-pub use changes::generate_layer;
+pub use changes::{generate_layer, generate_linked_layer};
 pub use insert::{InsertOptions, Insertion, generate_insert_layer};
 
 use crate::fs::{MapOptions, Stat};

@@ -1,6 +1,6 @@
 //! One inode becomes one entry: type, owner, attributes, hard links, content.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 
 use filetime::FileTime;
@@ -51,9 +51,19 @@ pub(super) struct Overrides {
     pub mode: Option<u32>,
 }
 
+/// What makes names those of one inode.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum LinkKey {
+    /// The file system says so.
+    Inode(InodeId),
+    /// The caller says so.
+    Told(usize),
+}
+
 /// The first name of an inode that has several.
 struct First {
     path: Vec<u8>,
+    stat: Stat,
     sha256: Option<[u8; 32]>,
 }
 
@@ -65,7 +75,9 @@ pub(super) struct Packer<'a, W: Write> {
     /// Whether to hash the content of each file.
     file_digests: bool,
     progress: &'a dyn Progress,
-    links: HashMap<InodeId, First>,
+    links: HashMap<LinkKey, First>,
+    /// Paths that the caller says are names of one inode: those with equal numbers.
+    told_links: Option<&'a BTreeMap<Vec<u8>, usize>>,
     buffer: Vec<u8>,
 }
 
@@ -78,6 +90,7 @@ impl<'a, W: Write> Packer<'a, W> {
             file_digests: false,
             progress,
             links: HashMap::new(),
+            told_links: None,
             buffer: vec![0; BUFFER_SIZE],
         }
     }
@@ -85,6 +98,14 @@ impl<'a, W: Write> Packer<'a, W> {
     /// Gives every entry from here on something else than it has on disk.
     pub(super) fn with_overrides(self, overrides: Overrides) -> Self {
         Self { overrides, ..self }
+    }
+
+    /// Takes the paths with equal numbers for names of one inode, whatever the file system says.
+    pub(super) fn with_links(self, links: &'a BTreeMap<Vec<u8>, usize>) -> Self {
+        Self {
+            told_links: Some(links),
+            ..self
+        }
     }
 
     /// Hashes the content of the files from here on.
@@ -119,7 +140,13 @@ impl<'a, W: Write> Packer<'a, W> {
         whiteout::check_name(path)?;
         let stat = place.stat()?;
         let mut entry = self.entry(place, &stat, path)?;
-        if let Some(first) = self.links.get(&stat.id) {
+        let told = self.told_links.and_then(|links| links.get(path));
+        let key = told.map_or(LinkKey::Inode(stat.id), |&number| LinkKey::Told(number));
+        if let Some(first) = self.links.get(&key) {
+            if !is_alike(&first.stat, &stat) {
+                let message = format!("it is not the same as {} anymore", escape_name(&first.path));
+                return Err(Error::new(ErrorKind::Io, message));
+            }
             entry.kind = EntryKind::HardLink;
             entry.link.clone_from(&first.path);
             entry.size = 0;
@@ -136,9 +163,14 @@ impl<'a, W: Write> Packer<'a, W> {
                 (stat, None)
             }
         };
-        if stat.nlink > 1 && !stat.is_dir() {
+        if (stat.nlink > 1 || told.is_some()) && !stat.is_dir() {
             let path = entry.path;
-            self.links.insert(stat.id, First { path, sha256 });
+            let first = First {
+                path,
+                stat: stat.clone(),
+                sha256,
+            };
+            self.links.insert(key, first);
         }
         Ok((stat, sha256))
     }
@@ -301,6 +333,15 @@ impl<'a, W: Write> Packer<'a, W> {
             ..plain(entry_name(path, EntryKind::Directory), EntryKind::Directory)
         })
     }
+}
+
+/// Whether two names can be those of one file, as far as an archive tells.
+fn is_alike(first: &Stat, other: &Stat) -> bool {
+    let key = |stat: &Stat| {
+        let seconds = stat.mtime.unix_seconds();
+        (stat.kind, stat.size, seconds, stat.mode, stat.uid, stat.gid)
+    };
+    first.id == other.id || key(first) == key(other)
 }
 
 /// An entry of zeros.

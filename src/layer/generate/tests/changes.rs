@@ -92,6 +92,44 @@ fn the_first_name_in_order_is_the_file_and_the_others_are_links() {
 }
 
 #[test]
+fn files_that_are_told_to_be_one_are_links_whatever_the_file_system_says() {
+    let fixture = Fixture::new();
+    for name in ["a", "b", "c"] {
+        fixture.file(name, "same");
+    }
+    fs::hard_link(fixture.path("c"), fixture.path("d")).unwrap();
+    let changes = ["a", "b", "c", "d"].map(modified);
+    let generate = |names: &[&str]| {
+        let links = names.iter().map(|name| (name.as_bytes().to_vec(), 7));
+        let (root, links, mut out) = (fixture.root(), links.collect(), Vec::new());
+        let options = &fixture.options;
+        generate_linked_layer(
+            &mut out,
+            &root,
+            &changes,
+            &links,
+            options,
+            &Silent,
+            &mut |_| {},
+        )?;
+        Ok::<_, Error>(read(&out))
+    };
+    let targets = |items: Vec<Item>| {
+        items
+            .into_iter()
+            .map(|item| item.0.link)
+            .collect::<Vec<_>>()
+    };
+    let items = generate(&["a", "b"]).unwrap();
+    assert_eq!(targets(items), [&b""[..], b"a", b"", b"c"]);
+    let items = generate(&["a", "c", "d"]).unwrap();
+    assert_eq!(targets(items), [&b""[..], b"", b"a", b"a"]);
+    fixture.file("b", "other");
+    let error = generate(&["a", "b"]).unwrap_err();
+    assert!(error.chain().contains("not the same as a"), "{error}");
+}
+
+#[test]
 fn links_and_pipes_are_packed_as_what_they_are() {
     let fixture = Fixture::new();
     symlink("/etc/passwd", fixture.path("link")).unwrap();
