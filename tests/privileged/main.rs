@@ -7,10 +7,11 @@
 //! - `image`: images as recipes
 //! - `tree`: reading and comparing directory trees
 //! - `edit`: bundles under edit, with either tool
-//! - `containers`, `insert`, `interop`, `interrupted`, `properties`, `race`, `repack`, `rootless`, `stat_index`: the tests
+//! - `archives`, `containers`, `insert`, `interop`, `interrupted`, `properties`, `race`, `repack`, `rootless`, `stat_index`: the tests
 //!
 //! `BUNDLE_TEST_BINARY` names another program with umoci's command line to be tested instead of ours.
 
+mod archives;
 mod containers;
 mod edit;
 mod image;

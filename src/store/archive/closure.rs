@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use oci_cas::{Digest, Store, StoreExt};
 
 use super::DOCUMENT_SIZE;
+use super::diff_id::check_counts;
 use crate::image::{Descriptor, ImageConfig, Index, Manifest, MediaKind};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -181,14 +182,4 @@ impl Image {
         check_counts(manifest.layers.len(), &config)?;
         Ok(Some(Self { manifest, config }))
     }
-}
-
-/// Refuses an image of which it is not clear what layers it has.
-pub(super) fn check_counts(layers: usize, config: &ImageConfig) -> Result<()> {
-    let diff_ids = config.diff_ids().len();
-    if layers == diff_ids {
-        return Ok(());
-    }
-    let message = format!("{layers} layers, but {diff_ids} diff IDs in the config");
-    Err(Error::new(ErrorKind::InvalidData, message))
 }

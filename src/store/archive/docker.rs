@@ -8,15 +8,14 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
+use std::io::Write;
 
-use oci_cas::{Digest, Hasher, Store, StoreExt, VerifyingReader};
-use serde_json::json;
+use oci_cas::{Store, StoreExt, VerifyingReader};
+use serde_json::{Value, json};
 
-use super::CHUNK_SIZE;
 use super::closure::{Closure, Image, read_document};
+use super::diff_id::{check_diff_id, digest_of};
 use super::export::{ExportReport, ExportedImage, Exporter, check_some};
-use super::layout::docker_list_entry;
 use super::name::split_tag;
 use super::output::Output;
 use crate::archive::{Compression, Decoder};
@@ -142,31 +141,14 @@ fn compression_of(layer: &Descriptor) -> Result<Compression> {
     }
 }
 
-/// Reads a stream to its end: its digest, and its size in bytes.
-pub(super) fn digest_of(
-    reader: &mut dyn Read,
-    algorithm: oci_cas::Algorithm,
-) -> Result<(Digest, u64)> {
-    let (mut hasher, mut size) = (Hasher::new(algorithm), 0);
-    let mut buffer = vec![0; CHUNK_SIZE];
-    loop {
-        match reader.read(&mut buffer) {
-            Ok(0) => return Ok((hasher.finish(), size)),
-            Ok(count) => {
-                hasher.update(&buffer[..count]);
-                size += count as u64;
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error).context(|| "read"),
-        }
-    }
-}
-
-/// Refuses a layer that is not the one that the config means.
-pub(super) fn check_diff_id(found: &Digest, expected: &DiffId) -> Result<()> {
-    if *found == expected.0 {
-        return Ok(());
-    }
-    let message = format!("its diff ID is {found}, the config says {expected}");
-    Err(Error::new(ErrorKind::Verification, message))
+/// An entry of `manifest.json`; names that are no `repository:tag` are left out.
+pub(super) fn docker_list_entry(config: &str, names: &[String], layers: &[String]) -> Value {
+    let tagged = names.iter().filter(|name| split_tag(name).is_some());
+    let tags: Vec<&String> = tagged.collect();
+    let tags = if tags.is_empty() {
+        Value::Null
+    } else {
+        json!(tags)
+    };
+    json!({"Config": config, "RepoTags": tags, "Layers": layers})
 }

@@ -16,8 +16,9 @@ use oci_cas::{Digest, Store};
 use serde_json::{Value, json};
 
 use super::closure::{Closure, Image};
+use super::docker::docker_list_entry;
 use super::export::{ExportReport, ExportedImage, Exporter, check_some};
-use super::name::{annotations_of, blob_path, split_tag};
+use super::name::{annotations_of, blob_path, without_names};
 use super::output::Output;
 use crate::image::{Descriptor, Document, INDEX, object_mut, set_annotations, to_go_json};
 use crate::{Result, ResultExt};
@@ -116,7 +117,7 @@ fn index_entries(image: &ExportedImage) -> Result<Vec<Value>> {
     }
     all.into_iter()
         .map(|annotations| {
-            let mut entry = image.manifest.to_value();
+            let mut entry = without_names(&image.manifest);
             let annotations = annotations
                 .into_iter()
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -146,16 +147,4 @@ fn docker_entry(blobs: &dyn Store, image: &ExportedImage) -> Result<Option<Value
         &image.names,
         &manifest.layers.iter().map(path).collect::<Vec<_>>(),
     )))
-}
-
-/// An entry of `manifest.json`; names that are no `repository:tag` are left out.
-pub(super) fn docker_list_entry(config: &str, names: &[String], layers: &[String]) -> Value {
-    let tagged = names.iter().filter(|name| split_tag(name).is_some());
-    let tags: Vec<&String> = tagged.collect();
-    let tags = if tags.is_empty() {
-        Value::Null
-    } else {
-        json!(tags)
-    };
-    json!({"Config": config, "RepoTags": tags, "Layers": layers})
 }

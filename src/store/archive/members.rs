@@ -11,7 +11,7 @@ use oci_cas::{Digest, Ingest, Store};
 use super::format::{self, Format, HEAD_SIZE};
 use super::name::{Role, clean, link_target, role};
 use super::{CHUNK_SIZE, DOCUMENT_SIZE};
-use crate::archive::{Entry, EntryKind, Event, Limits, Parser};
+use crate::archive::{Compression, Entry, EntryKind, Event, Limits, Parser};
 use crate::fs::escape_name;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -31,6 +31,13 @@ pub(super) struct StoredBlob {
     /// In bytes.
     pub(super) size: u64,
     pub(super) format: Format,
+}
+
+impl StoredBlob {
+    /// How it is compressed, if we can read it.
+    pub(super) fn compression(&self) -> Result<Compression> {
+        self.format.known(|| format!("layer {}", self.digest))
+    }
 }
 
 /// Something in an archive that may matter.

@@ -17,6 +17,7 @@
 //! | `docker.rs` | [`DockerArchive`] |
 //! | `output.rs` | the archive being written: members of any kind, each digest verified |
 //! | `closure.rs` | the blobs that an image consists of, and whether they are there |
+//! | `diff_id.rs` | whether the layers are those that a config means |
 //! | `import.rs` | [`Importer`], [`ImportedImage`], [`AnyArchive`] |
 //! | `members.rs` | one pass over an archive: blobs into the store, documents and links kept |
 //! | `name.rs` | names of members: what a name says of the content, names of images |
@@ -37,6 +38,7 @@
 //!   in depth and number.
 
 mod closure;
+mod diff_id;
 mod docker;
 mod export;
 mod format;

@@ -1,6 +1,7 @@
 //! Names: what the name of a member says of its content, and what the name of an image becomes in which format.
 
 use oci_cas::{Algorithm, Digest};
+use serde_json::Value;
 
 use crate::image::{Descriptor, REF_NAME};
 use crate::layer::clean_path;
@@ -96,6 +97,21 @@ pub(super) fn annotations_of(name: &str) -> Vec<(&'static str, &str)> {
 pub(super) fn name_of(entry: &Descriptor) -> Option<&str> {
     let name = |key| entry.annotation(key).filter(|name| !name.is_empty());
     name(IMAGE_NAME).or_else(|| name(REF_NAME))
+}
+
+/// A descriptor without what names it in an index.
+pub(super) fn without_names(entry: &Descriptor) -> Value {
+    let mut value = entry.to_value();
+    if let Some(raw) = value.as_object_mut()
+        && let Some(Value::Object(annotations)) = raw.get_mut("annotations")
+    {
+        annotations.shift_remove(IMAGE_NAME);
+        annotations.shift_remove(REF_NAME);
+        if annotations.is_empty() {
+            raw.shift_remove("annotations");
+        }
+    }
+    value
 }
 
 #[cfg(test)]

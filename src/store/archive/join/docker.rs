@@ -3,11 +3,10 @@
 use oci_cas::{Store, StoreExt};
 use serde_json::Value;
 
-use super::super::closure::check_counts;
-use super::super::docker::check_diff_id;
+use super::super::diff_id::{DiffIds, check_counts, check_diff_id};
 use super::super::members::{Members, StoredBlob};
 use super::super::{DOCUMENT_SIZE, ImportedImage};
-use super::{DiffIds, Images, malformed, object, store_manifest, text, texts};
+use super::{Images, malformed, object, store_manifest, text, texts};
 use crate::fs::escape_name;
 use crate::image::{Descriptor, ImageConfig, parse_json};
 use crate::{Error, ErrorKind, Result, ResultExt};

@@ -15,8 +15,9 @@ use oci_cas::{Algorithm, Store, StoreExt};
 use serde_json::{Map, Value, json};
 
 use super::super::ImportedImage;
+use super::super::diff_id::DiffIds;
 use super::super::members::{Members, StoredBlob};
-use super::{DiffIds, Images, malformed, object, store_manifest, text, texts};
+use super::{Images, malformed, object, store_manifest, text, texts};
 use crate::fs::escape_name;
 use crate::image::{Descriptor, Platform, parse_json, to_go_json};
 use crate::{Error, ErrorKind, Result, ResultExt};

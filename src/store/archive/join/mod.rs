@@ -12,9 +12,8 @@ use oci_cas::{Algorithm, Digest, Store, StoreExt};
 use serde_json::{Value, json};
 
 use super::ImportedImage;
-use super::docker::digest_of;
 use super::members::StoredBlob;
-use crate::archive::{Compression, Decoder};
+use crate::archive::Compression;
 use crate::image::{CONFIG, Descriptor, LAYER, MANIFEST, to_go_json};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -59,40 +58,6 @@ impl Images {
     }
 }
 
-/// Diff IDs of blobs, each computed once. Those of uncompressed layers are known; a compressed one is read back.
-struct DiffIds<'a> {
-    blobs: &'a dyn Store,
-    known: BTreeMap<(Digest, Algorithm), Digest>,
-}
-
-impl<'a> DiffIds<'a> {
-    fn new(blobs: &'a dyn Store) -> Self {
-        Self {
-            blobs,
-            known: BTreeMap::new(),
-        }
-    }
-
-    fn of(&mut self, layer: &StoredBlob, algorithm: Algorithm) -> Result<Digest> {
-        let compression = compression_of(layer)?;
-        if compression == Compression::None && layer.digest.algorithm() == algorithm {
-            return Ok(layer.digest.clone());
-        }
-        let key = (layer.digest.clone(), algorithm);
-        if let Some(known) = self.known.get(&key) {
-            return Ok(known.clone());
-        }
-        let blob = self.blobs.open_verified(&layer.digest, layer.size)?;
-        let (digest, _) = digest_of(&mut Decoder::new(blob, compression)?, algorithm)?;
-        self.known.insert(key, digest.clone());
-        Ok(digest)
-    }
-}
-
-fn compression_of(layer: &StoredBlob) -> Result<Compression> {
-    layer.format.known(|| format!("layer {}", layer.digest))
-}
-
 /// Stores the manifest of an image of Docker's.
 fn store_manifest(
     blobs: &dyn Store,
@@ -100,7 +65,7 @@ fn store_manifest(
     layers: &[&StoredBlob],
 ) -> Result<Descriptor> {
     let layers = layers.iter().map(|layer| {
-        let suffix = match compression_of(layer)? {
+        let suffix = match layer.compression()? {
             Compression::None => "",
             Compression::Gzip => "+gzip",
             Compression::Zstd => "+zstd",

@@ -5,9 +5,9 @@ use oci_cas::Store;
 use super::super::ImportedImage;
 use super::super::closure::Closure;
 use super::super::members::Members;
-use super::super::name::{IMAGE_NAME, name_of};
+use super::super::name::{name_of, without_names};
 use super::{Images, malformed, object, text};
-use crate::image::{Descriptor, INDEX, Index, REF_NAME, parse_json};
+use crate::image::{Descriptor, INDEX, Index, MediaKind, parse_json};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// The images of a layout.
@@ -23,14 +23,17 @@ pub(in super::super) fn layout(
     };
     check_version(layout).context(|| "oci-layout")?;
     let index = Index::parse(index, INDEX).context(|| "index.json")?;
-    if index.manifests.is_empty() {
-        return Err(malformed("index.json names no image"));
-    }
     let mut closure = Closure::new(blobs);
     let mut images = Images::default();
-    for entry in &index.manifests {
+    // What is no image may stand there too, and is to be ignored (`image-layout.md`).
+    let is_image =
+        |entry: &&Descriptor| matches!(entry.kind(), MediaKind::Manifest | MediaKind::Index);
+    for entry in index.manifests.iter().filter(is_image) {
         closure.add(entry)?;
-        images.add(without_names(entry)?, name_of(entry).map(str::to_owned));
+        images.add(plain(entry)?, name_of(entry).map(str::to_owned));
+    }
+    if images.images.is_empty() {
+        return Err(malformed("index.json names no image"));
     }
     Ok(Some(images.images))
 }
@@ -65,22 +68,12 @@ pub(in super::super) fn references(
             .and_then(|value| Descriptor::from_value(&value))
             .context(|| format!("refs/{name}"))?;
         closure.add(&entry)?;
-        images.add(without_names(&entry)?, [name]);
+        images.add(plain(&entry)?, [name]);
     }
     Ok(Some(images.images).filter(|images| !images.is_empty()))
 }
 
-/// The descriptor without what names it in an index: names are told beside it.
-fn without_names(entry: &Descriptor) -> Result<Descriptor> {
-    let mut value = entry.to_value();
-    if let Some(raw) = value.as_object_mut()
-        && let Some(annotations) = raw.get_mut("annotations").and_then(|it| it.as_object_mut())
-    {
-        annotations.shift_remove(IMAGE_NAME);
-        annotations.shift_remove(REF_NAME);
-        if annotations.is_empty() {
-            raw.shift_remove("annotations");
-        }
-    }
-    Descriptor::from_value(&value)
+/// The descriptor without its name, which is told beside it.
+fn plain(entry: &Descriptor) -> Result<Descriptor> {
+    Descriptor::from_value(&without_names(entry))
 }
