@@ -36,6 +36,21 @@ const STAGED: &[u8] = b"content";
 const CHUNK_SIZE: usize = 256 << 10;
 
 /// The content of a layer, which comes from a tar stream and can be made one again.
+///
+/// ```
+/// use oci_bundle::cas::Algorithm;
+/// use oci_bundle::store::asset::{LayerContent, TarAsset};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let directory = tempfile::tempdir()?;
+/// let mut asset = TarAsset::new(directory.path().join("layer.tar"), Algorithm::Sha256);
+/// assert_eq!(asset.digest(), None);
+/// // The empty archive: two blocks of zeros.
+/// let digest = asset.unpack(&mut [0; 1024].as_slice())?;
+/// assert_eq!(asset.load_digest()?, digest);
+/// # Ok(())
+/// # }
+/// ```
 pub trait LayerContent {
     /// Makes the content of an uncompressed tar stream, which is read to its end, and returns the digest of all of it.
     ///

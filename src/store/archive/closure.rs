@@ -49,6 +49,11 @@ impl<'a> Closure<'a> {
             .context(|| format!("image {}", image.digest()))
     }
 
+    /// Whether a blob is one of an image's.
+    pub(super) fn contains(&self, digest: &Digest) -> bool {
+        self.found.contains_key(digest)
+    }
+
     /// The blobs of all images, each once, sorted by digest, with their sizes in bytes.
     pub(super) fn into_blobs(self) -> BTreeMap<Digest, u64> {
         self.found

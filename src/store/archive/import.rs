@@ -48,7 +48,8 @@ pub trait Importer {
     ///   diff ID than the config says.
     /// - [`ErrorKind::NotFound`]: something that a document names is not in the archive. (Blobs that the store has already
     ///   need not be, where they are named by digest.)
-    /// - [`ErrorKind::Ambiguous`]: two members of one name and different content, one name for two images.
+    /// - [`ErrorKind::Ambiguous`]: two members of one name and different content, one name for two images, an index and a
+    ///   `manifest.json` of different images.
     /// - [`ErrorKind::Unsupported`]: bzip2, xz, sparse members, a layout of another version.
     /// - [`ErrorKind::LimitExceeded`]: names and documents of more than 64 MiB, a document of more than 20 MiB.
     /// - The error of the input or the store, wrapped.

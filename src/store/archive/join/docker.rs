@@ -16,12 +16,8 @@ pub(in super::super) fn images(
     members: &Members,
     blobs: &dyn Store,
 ) -> Result<Option<Vec<ImportedImage>>> {
-    let Some(list) = members.document(b"manifest.json")? else {
+    let Some(list) = list(members)? else {
         return Ok(None);
-    };
-    let list = parse_json(list).context(|| "manifest.json")?;
-    let Some(list) = list.as_array().filter(|list| !list.is_empty()) else {
-        return Err(malformed("manifest.json lists no image"));
     };
     let mut diff_ids = DiffIds::new(blobs);
     let mut images = Images::default();
@@ -33,15 +29,37 @@ pub(in super::super) fn images(
     images.unambiguous().map(Some)
 }
 
+/// The entries of `manifest.json`, if there is one.
+fn list(members: &Members) -> Result<Option<Vec<Value>>> {
+    let Some(list) = members.document(b"manifest.json")? else {
+        return Ok(None);
+    };
+    match parse_json(list).context(|| "manifest.json")? {
+        Value::Array(list) if !list.is_empty() => Ok(Some(list)),
+        _ => Err(malformed("manifest.json lists no image")),
+    }
+}
+
+/// The configs of the images that Docker would find in an archive, whatever else it is.
+pub(super) fn configs(members: &Members) -> Result<Vec<&StoredBlob>> {
+    let list = list(members)?.unwrap_or_default();
+    list.iter().map(|entry| config_of(members, entry)).collect()
+}
+
+fn config_of<'a>(members: &'a Members, entry: &Value) -> Result<&'a StoredBlob> {
+    let config = text(object(entry)?, "Config")?;
+    let config = config.ok_or_else(|| malformed("an entry of manifest.json names no config"))?;
+    members.blob(config.as_bytes(), "config")
+}
+
 fn image(
     members: &Members,
     blobs: &dyn Store,
     entry: &Value,
     diff_ids: &mut DiffIds<'_>,
 ) -> Result<(Descriptor, Vec<String>)> {
+    let config = config_of(members, entry)?;
     let entry = object(entry)?;
-    let config = text(entry, "Config")?.ok_or_else(|| malformed("it names no config"))?;
-    let config = members.blob(config.as_bytes(), "config")?;
     let names: Vec<&str> = texts(entry, "Layers")?;
     let layers = names
         .iter()

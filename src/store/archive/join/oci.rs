@@ -6,7 +6,7 @@ use super::super::ImportedImage;
 use super::super::closure::Closure;
 use super::super::members::Members;
 use super::super::name::{name_of, without_names};
-use super::{Images, malformed, object, text};
+use super::{Images, docker, malformed, object, text};
 use crate::image::{Descriptor, INDEX, Index, MediaKind, parse_json};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -35,7 +35,24 @@ pub(in super::super) fn layout(
     if images.images.is_empty() {
         return Err(malformed("index.json names no image"));
     }
+    check_docker(members, &closure)?;
     Ok(Some(images.images))
+}
+
+/// Refuses an archive in which Docker would find another image than who reads the index: what was looked at must be what
+/// will be run.
+fn check_docker(members: &Members, closure: &Closure<'_>) -> Result<()> {
+    for config in docker::configs(members)? {
+        if !closure.contains(&config.digest) {
+            let message = format!(
+                "manifest.json names an image, {}, that index.json does not",
+                config.digest
+            );
+            return Err(Error::new(ErrorKind::Ambiguous, message)
+                .with_hint("import it as a docker archive to have what Docker would load"));
+        }
+    }
+    Ok(())
 }
 
 fn check_version(layout: &[u8]) -> Result<()> {
