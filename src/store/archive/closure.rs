@@ -184,7 +184,7 @@ impl Image {
             return Ok(None);
         }
         let config = ImageConfig::parse(&read_document(blobs, &manifest.config)?)?;
-        check_counts(manifest.layers.len(), &config)?;
+        check_counts(manifest.layers.len(), config.diff_ids().len())?;
         Ok(Some(Self { manifest, config }))
     }
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::closure::{Closure, Image, read_document};
 use super::diff_id::{check_diff_id, digest_of};
-use super::export::{ExportReport, ExportedImage, Exporter, check_some};
+use super::export::{ExportReport, ExportedImage, Exporter, check};
 use super::name::split_tag;
 use super::output::Output;
 use crate::archive::{Compression, Decoder};
@@ -36,7 +36,7 @@ impl Exporter for DockerArchive {
         images: &[ExportedImage],
         out: &mut dyn Write,
     ) -> Result<ExportReport> {
-        check_some(images)?;
+        check(images)?;
         let read = images.iter().map(|image| read_image(blobs, image));
         let read = read.collect::<Result<Vec<_>>>()?;
         let mut output = Output::new(blobs, out);

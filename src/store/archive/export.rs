@@ -1,5 +1,6 @@
 //! What it is to export images.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use oci_cas::Store;
@@ -34,7 +35,7 @@ pub trait Exporter {
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::InvalidInput`]: no image, or one that the format cannot hold.
+    /// - [`ErrorKind::InvalidInput`]: no image, one that the format cannot hold, or one name for two images.
     /// - [`ErrorKind::NotFound`]: a blob of an image is missing. Missing are no layers that must not be distributed, and,
     ///   in an index, no images whose manifest is not there, unless none is.
     /// - [`ErrorKind::Verification`]: a blob has another digest or size, a layer another diff ID than promised.
@@ -69,10 +70,20 @@ pub struct ExportReport {
     pub unnamed: Vec<String>,
 }
 
-/// Refuses to export nothing: no reader would take the result for an archive of images.
-pub(super) fn check_some(images: &[ExportedImage]) -> Result<()> {
+/// Refuses to export nothing, which no reader would take for an archive of images, and one name for two images.
+pub(super) fn check(images: &[ExportedImage]) -> Result<()> {
+    let fail = |message: String| Err(Error::new(ErrorKind::InvalidInput, message));
     if images.is_empty() {
-        return Err(Error::new(ErrorKind::InvalidInput, "no image to export"));
+        return fail("no image to export".to_owned());
+    }
+    let mut named = BTreeMap::new();
+    for image in images {
+        let digest = image.manifest.digest();
+        for name in &image.names {
+            if named.insert(name, digest).is_some_and(|it| it != digest) {
+                return fail(format!("export two images as {name:?}"));
+            }
+        }
     }
     Ok(())
 }

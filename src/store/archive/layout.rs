@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::closure::{Closure, Image};
 use super::docker::docker_list_entry;
-use super::export::{ExportReport, ExportedImage, Exporter, check_some};
+use super::export::{ExportReport, ExportedImage, Exporter, check};
 use super::name::{annotations_of, blob_path, without_names};
 use super::output::Output;
 use crate::image::{Descriptor, Document, INDEX, object_mut, set_annotations, to_go_json};
@@ -71,7 +71,7 @@ fn write_layout<'a>(
     images: &[ExportedImage],
     out: &'a mut dyn Write,
 ) -> Result<Output<'a>> {
-    check_some(images)?;
+    check(images)?;
     // Whatever is wrong with the images is better found before anything is written.
     let mut closure = Closure::new(blobs);
     let mut entries = Vec::new();

@@ -174,8 +174,13 @@ fn an_index_of_platforms_goes_whole_or_with_what_is_there() {
     let nothing = [named(&list(&[&absent]), &[])];
     let error = OciArchive.export(&blobs, &nothing, &mut Vec::new());
     assert_eq!(error.unwrap_err().kind(), ErrorKind::NotFound);
-    let error = OciArchive.export(&blobs, &[], &mut Vec::new());
-    assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidInput);
+    let same_name = images.map(|image| named(&image, &["a:1"]));
+    for images in [&[][..], &same_name] {
+        for exporter in [&Combined as &dyn Exporter, &OciArchive, &DockerArchive] {
+            let error = exporter.export(&blobs, images, &mut Vec::new());
+            assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidInput);
+        }
+    }
 }
 
 #[test]

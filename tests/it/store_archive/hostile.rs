@@ -115,6 +115,19 @@ fn what_is_held_of_an_archive_is_bounded() {
         tar = tar.file(&format!("{index}/json"), vec![b' '; 15 << 20]);
     }
     refused(&tar.end(), ErrorKind::LimitExceeded, "bytes");
+    let many = json!(vec![json!({}); 10_001]);
+    let many = Tar::new().json("manifest.json", &many).end();
+    refused(&many, ErrorKind::LimitExceeded, "10001 images");
+    // What all images have in common is written for each.
+    let mut tar = Tar::new()
+        .json("aa/json", &json!({"comment": "x".repeat(8 << 20)}))
+        .file("aa/layer.tar", layer("one"));
+    for top in 0..10 {
+        tar = tar
+            .json(&format!("{top}/json"), &json!({"parent": "aa"}))
+            .file(&format!("{top}/layer.tar"), layer("two"));
+    }
+    refused(&tar.end(), ErrorKind::LimitExceeded, "configs");
 }
 
 proptest! {

@@ -17,9 +17,11 @@ use serde_json::{Map, Value, json};
 use super::super::ImportedImage;
 use super::super::diff_id::DiffIds;
 use super::super::members::{Members, StoredBlob};
-use super::{Images, malformed, object, store_manifest, text, texts};
+use super::{
+    CONFIGS_SIZE, Images, check_image_count, malformed, object, store_manifest, text, texts,
+};
 use crate::fs::escape_name;
-use crate::image::{Descriptor, Platform, parse_json, to_go_json};
+use crate::image::{Platform, parse_json, to_go_json};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// Most layers of all images together, each counted as often as it is used.
@@ -46,10 +48,15 @@ struct Layer {
     /// Whether it has no content, only a history.
     empty: bool,
     history: Value,
+    /// Bytes of the configuration.
+    size: u64,
 }
 
 /// Layers by their ids.
 type Layers = BTreeMap<String, Layer>;
+
+/// Names of images, by their topmost layers.
+type Tops = BTreeMap<String, Vec<String>>;
 
 /// The images of a legacy archive.
 pub(in super::super) fn images(
@@ -60,21 +67,41 @@ pub(in super::super) fn images(
     if layers.is_empty() {
         return Ok(None);
     }
+    let tops = tops(members, &layers)?;
     let mut diff_ids = DiffIds::new(blobs);
     let mut images = Images::default();
-    let mut layer_count = 0;
-    for (top, names) in tops(members, &layers)? {
-        let failed = || format!("image of layer {}", escape_name(top.as_bytes()));
-        let chain = chain(&layers, &top).context(failed)?;
-        layer_count += chain.len();
-        if layer_count > LAYER_COUNT {
-            let message = format!("more than {LAYER_COUNT} layers");
-            return Err(Error::new(ErrorKind::LimitExceeded, message));
-        }
-        let manifest = image(members, blobs, &layers, &chain, &mut diff_ids).context(failed)?;
-        images.add(manifest, names);
+    for (chain, names) in chains(&layers, &tops)? {
+        let (config, stored) = image(members, &layers, &chain, &mut diff_ids).context(|| {
+            let top = chain.last().copied().unwrap_or_default();
+            format!("image of layer {}", escape_name(top.as_bytes()))
+        })?;
+        let digest = blobs.put(Algorithm::Sha256, &config);
+        let digest = digest.context(|| "store a config")?;
+        let manifest = store_manifest(blobs, (&digest, config.len() as u64), &stored)?;
+        images.add(manifest, names.iter().cloned());
     }
     Ok(Some(images.images))
+}
+
+/// The chains below the topmost layers, within the limits.
+fn chains<'a>(layers: &'a Layers, tops: &'a Tops) -> Result<Vec<(Vec<&'a str>, &'a [String])>> {
+    check_image_count(tops.len())?;
+    let (mut chains, mut layer_count, mut config_size) = (Vec::new(), 0, 0);
+    for (top, names) in tops {
+        let chain = chain(layers, top)
+            .context(|| format!("image of layer {}", escape_name(top.as_bytes())))?;
+        layer_count += chain.len();
+        // A layer's history is in the config of every image that has it.
+        config_size += chain.iter().map(|id| layers[*id].size).sum::<u64>();
+        if layer_count > LAYER_COUNT || config_size > CONFIGS_SIZE {
+            let message = format!(
+                "the images have more than {LAYER_COUNT} layers, or configs of more than {CONFIGS_SIZE} bytes"
+            );
+            return Err(Error::new(ErrorKind::LimitExceeded, message));
+        }
+        chains.push((chain, names.as_slice()));
+    }
+    Ok(chains)
 }
 
 fn read_layers(members: &Members) -> Result<Layers> {
@@ -84,7 +111,8 @@ fn read_layers(members: &Members) -> Result<Layers> {
         let Some(Ok(id)) = directory.filter(|_| !path.starts_with(b"refs/")) else {
             continue;
         };
-        let layer = read_json(members, path).and_then(|json| Layer::read(&json));
+        let size = members.document(path)?.unwrap_or_default().len() as u64;
+        let layer = read_json(members, path).and_then(|json| Layer::read(&json, size));
         layers.insert(id.to_owned(), layer.context(|| escape_name(path))?);
     }
     Ok(layers)
@@ -99,21 +127,22 @@ fn read_json(members: &Members, path: &[u8]) -> Result<Map<String, Value>> {
 }
 
 impl Layer {
-    fn read(json: &Map<String, Value>) -> Result<Self> {
+    fn read(json: &Map<String, Value>, size: u64) -> Result<Self> {
         let empty = json.get("throwaway") == Some(&Value::Bool(true));
         let parent = text(json, "parent")?.filter(|parent| !parent.is_empty());
         Ok(Self {
             parent: parent.map(str::to_owned),
             empty,
             history: history_of(json, empty)?,
+            size,
         })
     }
 }
 
 /// The topmost layers of images, with the names of those: what `repositories` says, or else every layer that is nobody's
 /// parent.
-fn tops(members: &Members, layers: &Layers) -> Result<BTreeMap<String, Vec<String>>> {
-    let mut tops: BTreeMap<String, Vec<String>> = BTreeMap::new();
+fn tops(members: &Members, layers: &Layers) -> Result<Tops> {
+    let mut tops = Tops::new();
     let repositories = match members.document(b"repositories")? {
         Some(bytes) => parse_json(bytes).context(|| "repositories")?,
         None => Value::Null,
@@ -142,7 +171,7 @@ fn tops(members: &Members, layers: &Layers) -> Result<BTreeMap<String, Vec<Strin
 }
 
 /// The ids from the bottom to a top layer.
-fn chain(layers: &Layers, top: &str) -> Result<Vec<String>> {
+fn chain<'a>(layers: &'a Layers, top: &'a str) -> Result<Vec<&'a str>> {
     let mut chain = Vec::new();
     let mut next = Some(top);
     while let Some(id) = next {
@@ -150,7 +179,7 @@ fn chain(layers: &Layers, top: &str) -> Result<Vec<String>> {
             let message = format!("the archive lacks the layer {}", escape_name(id.as_bytes()));
             Error::new(ErrorKind::NotFound, message)
         })?;
-        chain.push(id.to_owned());
+        chain.push(id);
         if chain.len() > layers.len() {
             return Err(malformed("a layer is its own ancestor"));
         }
@@ -160,17 +189,16 @@ fn chain(layers: &Layers, top: &str) -> Result<Vec<String>> {
     Ok(chain)
 }
 
-/// Makes config and manifest of a chain of layers.
-fn image(
-    members: &Members,
-    blobs: &dyn Store,
+/// Makes the config of a chain of layers, and finds their blobs.
+fn image<'a>(
+    members: &'a Members,
     layers: &Layers,
-    chain: &[String],
+    chain: &[&str],
     diff_ids: &mut DiffIds<'_>,
-) -> Result<Descriptor> {
+) -> Result<(Vec<u8>, Vec<&'a StoredBlob>)> {
     let (mut stored, mut ids, mut history) = (Vec::<&StoredBlob>::new(), Vec::new(), Vec::new());
     for id in chain {
-        let layer = &layers[id];
+        let layer = &layers[*id];
         if !layer.empty {
             let blob = members.blob(format!("{id}/layer.tar").as_bytes(), "layer")?;
             let diff_id = diff_ids.of(blob, Algorithm::Sha256);
@@ -183,11 +211,8 @@ fn image(
         .last()
         .map(|id| read_json(members, format!("{id}/json").as_bytes()));
     let top = top.transpose()?.unwrap_or_default();
-    let config = to_go_json(&Value::Object(config_of(top, &ids, history)?));
-    let digest = blobs
-        .put(Algorithm::Sha256, &config)
-        .context(|| "store a config")?;
-    store_manifest(blobs, (&digest, config.len() as u64), &stored)
+    let config = config_of(top, &ids, history)?;
+    Ok((to_go_json(&Value::Object(config)), stored))
 }
 
 /// The history of a layer.

@@ -17,6 +17,20 @@ use crate::archive::Compression;
 use crate::image::{CONFIG, Descriptor, LAYER, MANIFEST, to_go_json};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
+/// Most bytes of the configs of all images of a Docker archive together.
+const CONFIGS_SIZE: u64 = 64 << 20;
+
+/// Most images of a Docker archive. Each makes a manifest, which is written and synced.
+const IMAGE_COUNT: usize = 10_000;
+
+fn check_image_count(count: usize) -> Result<()> {
+    if count <= IMAGE_COUNT {
+        return Ok(());
+    }
+    let message = format!("{count} images in an archive, the limit is {IMAGE_COUNT}");
+    Err(Error::new(ErrorKind::LimitExceeded, message))
+}
+
 /// The images of an archive: each once, with all its names, in the order of appearance.
 #[derive(Default)]
 struct Images {
