@@ -8,3 +8,5 @@ mod stack;
 
 pub use changes::{Changes, ChangesOptions, LinkGroups, changes, changes_between};
 pub use stack::{Found, Stack};
+pub mod archive;
+pub mod asset;

@@ -2,4 +2,5 @@
 
 mod architecture;
 mod cli;
+mod store_archive;
 mod support;

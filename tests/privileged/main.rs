@@ -10,9 +10,11 @@
 //! - `containers`, `insert`, `interop`, `interrupted`, `properties`, `race`, `repack`, `rootless`, `stat_index`,
 //!   `store_content`: the tests
 //! - `containers`, `insert`, `interop`, `interrupted`, `overlay_changes`, `properties`, `race`, `repack`, `rootless`, `stat_index`: the tests
+//! - `archives`, `containers`, `insert`, `interop`, `interrupted`, `properties`, `race`, `repack`, `rootless`, `stat_index`: the tests
 //!
 //! `BUNDLE_TEST_BINARY` names another program with umoci's command line to be tested instead of ours.
 
+mod archives;
 mod containers;
 mod edit;
 mod image;
