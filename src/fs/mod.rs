@@ -23,6 +23,8 @@
 //! | `atomic.rs` | a file that is replaced whole |
 //! | `input.rs` | a file of the user's, read as a stream |
 //! | `probe.rs` | what this process and this file system can do |
+//! | `mount/` | overlays, bind mounts, id-mapped mounts |
+//! | `userns.rs` | a command of an ordinary user's with many ids |
 //! | `syscall.rs` | what needs `unsafe` |
 
 pub mod atomic;
@@ -34,6 +36,7 @@ pub mod input;
 mod live;
 pub mod marks;
 mod metadata;
+pub mod mount;
 pub mod probe;
 mod reader;
 mod remove;
@@ -45,6 +48,7 @@ mod syscall;
 #[cfg(test)]
 mod tests;
 pub mod tree;
+pub mod userns;
 pub mod xattr;
 
 pub use change::{Change, ChangeKind};

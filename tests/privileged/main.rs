@@ -7,7 +7,7 @@
 //! - `image`: images as recipes
 //! - `tree`: reading and comparing directory trees
 //! - `edit`: bundles under edit, with either tool
-//! - `containers`, `insert`, `interop`, `interrupted`, `properties`, `race`, `repack`, `rootless`, `stat_index`: the tests
+//! - `containers`, `insert`, `interop`, `interrupted`, `mount`, `properties`, `race`, `repack`, `rootless`, `stat_index`: the tests
 //!
 //! `BUNDLE_TEST_BINARY` names another program with umoci's command line to be tested instead of ours.
 
@@ -18,6 +18,7 @@ mod insert;
 mod interop;
 mod interrupted;
 mod machine;
+mod mount;
 mod properties;
 mod race;
 mod repack;
