@@ -95,9 +95,14 @@ impl Entry {
             (Err(error), Err(cause)) if error.raw_os_error() == Some(libc::ECANCELED) => {
                 return Err(cause);
             }
-            (Err(error), _) => {
-                let error = Error::io("run", &program, error);
-                return Err(error.context("enter a user namespace"));
+            // There was a namespace, and nothing to run in it.
+            (Err(error), Ok(())) => return Err(Error::io("run", &program, error)),
+            (Err(error), Err(_)) => {
+                let error = Error::io("enter", "a user namespace", error);
+                return Err(error.with_hint(
+                    "user.max_user_namespaces, kernel.unprivileged_userns_clone or \
+                     kernel.apparmor_restrict_unprivileged_userns (sysctl) may forbid it",
+                ));
             }
         };
         child.wait().context(|| format!("wait for {program}"))

@@ -6,13 +6,26 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags};
 
 use super::super::xattr;
-use super::attach::refused;
+use super::attach::{PRIVILEGE_HINT, refused};
 use super::ladder::{MountMethod, Refusal};
 use super::overlay::{OPTIONS, Overlay};
 use crate::error::{Error, ErrorKind};
 
 /// How many messages of the log are read: the kernel keeps 8.
 const MAX_MESSAGES: usize = 16;
+
+/// How many lower directories the kernel lets an overlay have; `None` where it cannot be asked one by one.
+pub(super) fn max_lowers(lower: BorrowedFd<'_>) -> Option<usize> {
+    /// A kernel that has not refused by then is not going to be the limit.
+    const ENOUGH: usize = 4096;
+    let fd = rustix::mount::fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).ok()?;
+    let name = xattr::fd_path(lower);
+    // Before 6.5 whatever is said is taken, and looked at later.
+    rustix::mount::fsconfig_set_string(&fd, "bundle-probe", "").err()?;
+    let add = |_: &usize| rustix::mount::fsconfig_set_string(&fd, "lowerdir+", &name).is_ok();
+    let count = (0..ENOUGH).take_while(add).count();
+    (count > 0).then_some(count)
+}
 
 /// A file system being configured.
 struct Context<'a> {
@@ -101,17 +114,20 @@ impl Context<'_> {
     /// The error, and whether the kernel had nothing to say about it.
     fn fail_with_log(&self, what: &str, errno: Errno) -> (Error, bool) {
         let log = self.log();
-        let mut operation = format!("mount {}: {what}:", self.overlay.name().display());
-        if !log.is_empty() {
-            operation = format!("{operation} {}:", log.join("; "));
+        let mut message = format!("mount {}: {what}", self.overlay.name().display());
+        for said in &log {
+            message = format!("{message}: {said}");
         }
-        let cause = std::io::Error::from(errno);
-        let message = operation.trim_end_matches(':').to_owned();
-        let error = match errno {
-            Errno::BUSY => Error::new(ErrorKind::Busy, message).with_source(cause),
-            Errno::INVAL => Error::new(ErrorKind::Unsupported, message).with_source(cause),
-            _ => refused(&message, "".as_ref(), errno),
+        let kind = match errno {
+            Errno::BUSY => ErrorKind::Busy,
+            Errno::INVAL => ErrorKind::Unsupported,
+            Errno::PERM | Errno::ACCESS => ErrorKind::PermissionDenied,
+            _ => ErrorKind::Io,
         };
+        let mut error = Error::new(kind, message).with_source(std::io::Error::from(errno));
+        if kind == ErrorKind::PermissionDenied {
+            error = error.with_hint(PRIVILEGE_HINT);
+        }
         (error, log.is_empty())
     }
 

@@ -15,6 +15,7 @@ use super::super::idmap::{IdMap, IdRange, MapOptions};
 use super::super::marks::MarkNamespace;
 use super::super::syscall;
 use super::attach::Mount;
+use super::context;
 use super::id::MountId;
 use super::idmap::{UserNamespace, id_mapped};
 use super::ladder::MountMethod;
@@ -121,6 +122,8 @@ pub struct Features {
     pub file_system: FileSystem,
     /// Each way to mount an overlay with layers and an upper directory here.
     pub methods: Vec<(MountMethod, Answer)>,
+    /// How many lower directories an overlay may have, where the kernel tells; see [`MAX_LOWERS`](super::MAX_LOWERS).
+    pub max_lowers: Option<usize>,
     /// Overlays with marks in `user.overlay.*`.
     pub user_marks: Answer,
     /// Setting the marks of the namespace that was asked about, and making whiteouts.
@@ -147,14 +150,16 @@ impl Features {
     /// Fails if that directory cannot be made or filled; that something does not work is no error.
     pub fn probe(dir: &Dir, marks: MarkNamespace) -> Result<Self> {
         let trial = Trial::make(dir)?;
-        let marked = |marks, volatile| trial.mount(&[], marks, volatile, None);
+        let own = [trial.lower.as_fd()];
+        let marked = |marks, volatile| trial.mount(&own, marks, volatile, None);
         let methods = MountMethod::ALL.map(|method| {
-            let mounted = trial.mount(&[], marks, false, Some(method));
+            let mounted = trial.mount(&own, marks, false, Some(method));
             (method, mounted.into())
         });
         Ok(Self {
             file_system: FileSystem::of(dir)?,
             methods: methods.to_vec(),
+            max_lowers: context::max_lowers(trial.lower.as_fd()),
             user_marks: marked(MarkNamespace::User, false).into(),
             marks_writable: trial.set_marks(marks).into(),
             volatile: marked(marks, true).into(),
@@ -225,7 +230,7 @@ impl<'a> Trial<'a> {
         Err(Error::new(ErrorKind::AlreadyExists, message))
     }
 
-    /// Mounts an overlay over the lower directory with an upper of its own. `lowers` are put on top.
+    /// Mounts an overlay over lower directories with an upper of its own.
     fn mount(
         &self,
         lowers: &[BorrowedFd<'_>],
@@ -238,9 +243,8 @@ impl<'a> Trial<'a> {
             self.dir.remove_all(name.as_bytes())?;
         }
         let (upper, work) = (make(&self.dir, "upper")?, make(&self.dir, "work")?);
-        let lowers = [lowers, &[self.lower.as_fd()]].concat();
         let overlay = Overlay {
-            lowers: &lowers,
+            lowers,
             upper: Some(Upper {
                 dir: &upper,
                 work: &work,

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::super::dir::{Dir, escape_name, stat_of};
-use super::super::{syscall, xattr};
+use super::super::{probe, syscall, xattr};
 use super::attach::{clone_mount, refused};
 use super::id::MountId;
 use super::ladder::Refusal;
@@ -52,8 +52,10 @@ pub(super) fn mount(overlay: &Overlay<'_>, scratch: &Dir) -> Result<OwnedFd, Ref
     }
     let fd = point.detach()?;
     let attributes = u64::from(overlay.mount_attributes().bits());
-    syscall::set_mount_attributes(fd.as_fd(), attributes, None, false)
-        .map_err(|errno| refused("set attributes of", &overlay.name(), errno))?;
+    if attributes != 0 {
+        syscall::set_mount_attributes(fd.as_fd(), attributes, None, false)
+            .map_err(|errno| refused("set attributes of", &overlay.name(), errno))?;
+    }
     Ok(fd)
 }
 
@@ -77,7 +79,12 @@ fn options(overlay: &Overlay<'_>) -> Result<String> {
     let mut options = vec![format!("lowerdir={}", lowers?.join(":"))];
     if let Some(upper) = &overlay.upper {
         options.push(format!("upperdir={}", name(upper.dir.as_fd())?));
+        check_upper(upper.dir)?;
         options.push(format!("workdir={}", name(upper.work.as_fd())?));
+    }
+    if !overlay.attributes.nodev && !probe::in_user_namespace() {
+        // Left to itself, the library below it forbids devices.
+        options.push("dev".to_owned());
     }
     if overlay.volatile {
         options.push("volatile".to_owned());
@@ -94,6 +101,20 @@ fn check_path(fd: BorrowedFd<'_>) -> Result<()> {
     }
     let path = escape_name(path.as_os_str().as_bytes());
     let message = format!("{PROGRAM} cannot use {path}: a directory that no path leads to");
+    Err(Error::new(ErrorKind::Unsupported, message))
+}
+
+/// Refuses an upper directory with a colon in its path: the program takes the real path for a list.
+fn check_upper(dir: &Dir) -> Result<()> {
+    let shown = xattr::fd_path(dir.as_fd());
+    let path = std::fs::read_link(&shown).map_err(|error| Error::io("read link", &shown, error))?;
+    let path = path.as_os_str().as_bytes();
+    if !path.contains(&b':') {
+        return Ok(());
+    }
+    let path = escape_name(path);
+    let message =
+        format!("{PROGRAM} cannot use {path}: a colon in the path of the upper directory");
     Err(Error::new(ErrorKind::Unsupported, message))
 }
 

@@ -1,6 +1,6 @@
 //! Which mount a descriptor is on.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Statx, StatxFlags};
@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::super::syscall;
 use super::table;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// `STATX_MNT_ID_UNIQUE`, Linux 6.8: asks for the id that is never given again.
 const UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
@@ -30,13 +30,12 @@ impl MountId {
     ///
     /// # Errors
     ///
-    /// Fails if the kernel does, or does not tell (before 5.8).
+    /// Fails if the kernel does not tell, neither by `statx` (since 5.8) nor in `/proc`.
     pub fn of(file: impl AsFd) -> Result<Self> {
-        let ask = |what| rustix::fs::statx(file.as_fd(), c"", AtFlags::EMPTY_PATH, what);
-        let fail = |errno| Error::io("ask for the mount of", "an open directory", errno);
-        let id = ask(StatxFlags::MNT_ID)
-            .and_then(|stat| told(&stat, StatxFlags::MNT_ID))
-            .map_err(fail)?;
+        let file = file.as_fd();
+        let ask = |what| rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, what);
+        let id = ask(StatxFlags::MNT_ID).and_then(|stat| told(&stat, StatxFlags::MNT_ID));
+        let id = id.or_else(|_| by_descriptor(file))?;
         let unique = ask(UNIQUE).and_then(|stat| told(&stat, UNIQUE)).ok();
         Ok(Self { id, unique })
     }
@@ -73,7 +72,30 @@ pub(super) fn of_path(path: &Path) -> std::result::Result<u64, Errno> {
     told(&stat?, StatxFlags::MNT_ID)
 }
 
+/// The number as the kernel has told it since 3.15.
+fn by_descriptor(file: BorrowedFd<'_>) -> Result<u64> {
+    let path = format!("/proc/self/fdinfo/{}", file.as_raw_fd());
+    let text = std::fs::read_to_string(&path).map_err(|error| Error::io("read", &path, error))?;
+    let id = text.lines().find_map(|line| line.strip_prefix("mnt_id:"));
+    id.and_then(|id| id.trim().parse().ok())
+        .ok_or_else(|| Error::new(ErrorKind::InvalidData, format!("read {path}: no mount")))
+}
+
 fn told(stat: &Statx, what: StatxFlags) -> std::result::Result<u64, Errno> {
     let told = stat.stx_mask & what.bits() != 0;
     told.then_some(stat.stx_mnt_id).ok_or(Errno::OPNOTSUPP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_to_ask_give_the_same_number() {
+        let root = std::fs::File::open("/").unwrap();
+        let id = MountId::of(&root).unwrap();
+        assert_eq!(by_descriptor(root.as_fd()).unwrap(), id.id);
+        assert_eq!(of_path(Path::new("/")).unwrap(), id.id);
+        assert!(id.is_mounted().unwrap());
+    }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
@@ -20,22 +20,36 @@ use crate::error::{Error, ErrorKind, Result};
 /// be that of another directory.
 const MAX_OPTIONS: usize = 4094;
 
+/// What the names of mount points begin with.
+const PREFIX: &str = ".mount-";
+
+/// The file that whoever has a mount point holds a shared lock on.
+const LOCK: &str = ".mount-lock";
+
 /// A directory to mount on for a moment. What is mounted there is detached, and the directory removed, when it is dropped.
 pub(super) struct MountPoint<'a> {
     parent: &'a Dir,
     name: Vec<u8>,
+    /// Released when this is dropped, or with the process.
+    _lock: OwnedFd,
 }
 
 impl<'a> MountPoint<'a> {
     pub(super) fn make(parent: &'a Dir) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        let lock = lock(parent, FlockOperation::LockShared)
+            .map_err(|errno| Error::io("lock", parent.path_of(LOCK.as_bytes()), errno))?;
         let pid = rustix::process::getpid().as_raw_nonzero();
         // Another one has the name only if a process of the same number died here: there are not many of those.
         for _ in 0..1000 {
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
-            let name = format!(".mount-{pid}-{count}").into_bytes();
+            let name = format!("{PREFIX}{pid}-{count}").into_bytes();
             if parent.create_dir(&name, 0o700)?.is_some() {
-                return Ok(Self { parent, name });
+                return Ok(Self {
+                    parent,
+                    name,
+                    _lock: lock,
+                });
             }
         }
         let path = parent.path().display();
@@ -56,12 +70,58 @@ impl<'a> MountPoint<'a> {
 
 impl Drop for MountPoint<'_> {
     fn drop(&mut self) {
-        // Nothing is mounted, after a failure; nobody is left to tell of another error, and the mount stays visible.
-        let detach = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
-        let path = xattr::at_path(self.parent.as_fd(), &self.name);
-        let _ = rustix::mount::unmount(path, detach);
-        let _ = rustix::fs::unlinkat(self.parent, &self.name, AtFlags::REMOVEDIR);
+        // Nobody is left to tell: it is for `sweep` then.
+        let _ = clear(self.parent, &self.name);
     }
+}
+
+fn clear(parent: &Dir, name: &[u8]) -> std::result::Result<(), Errno> {
+    let detach = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+    match rustix::mount::unmount(xattr::at_path(parent.as_fd(), name), detach) {
+        // Nothing is mounted there, after a failure; or not for us to unmount, and then it cannot be removed either.
+        Ok(()) | Err(Errno::INVAL | Errno::PERM) => {}
+        Err(errno) => return Err(errno),
+    }
+    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
+}
+
+fn lock(parent: &Dir, how: FlockOperation) -> std::result::Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(parent, LOCK, flags, Mode::RUSR | Mode::WUSR)?;
+    rustix::fs::flock(&fd, how)?;
+    Ok(fd)
+}
+
+/// Unmounts and removes what killed processes left of [`Overlay::mount`] in its scratch directory. Does nothing as long as
+/// somebody mounts there. Returns how many mount points are gone.
+///
+/// # Errors
+///
+/// Fails if the directory cannot be read, or with the first one that cannot be removed; the others are removed anyway.
+pub fn sweep(scratch: &Dir) -> Result<usize> {
+    let left = |name: &Vec<u8>| name.starts_with(PREFIX.as_bytes()) && name != LOCK.as_bytes();
+    let mut names = scratch.names()?;
+    names.retain(left);
+    if names.is_empty() {
+        return Ok(0);
+    }
+    let _lock = match lock(scratch, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => return Ok(0),
+        other => {
+            other.map_err(|errno| Error::io("lock", scratch.path_of(LOCK.as_bytes()), errno))?
+        }
+    };
+    let (mut swept, mut failed) = (0, None);
+    for name in names {
+        match clear(scratch, &name) {
+            Ok(()) => swept += 1,
+            Err(Errno::NOENT) => {}
+            Err(errno) => {
+                failed.get_or_insert_with(|| refused("remove", &scratch.path_of(&name), errno));
+            }
+        }
+    }
+    failed.map_or(Ok(swept), Err)
 }
 
 /// Mounts by [`MountMethod::Legacy`](super::MountMethod::Legacy).

@@ -6,7 +6,8 @@
 //! too long, and nobody can exchange a directory between the look and the mount.
 //!
 //! Overlays are mounted by the first of four ways that works here ([`MountMethod`]). Only two of them are without a
-//! moment in which the mount has a name, in a directory of the caller's (`scratch`).
+//! moment in which the mount has a name, in a directory of the caller's (`scratch`). What killed processes leave there is
+//! told from what others are about by a lock on a file in it ([`sweep`]).
 //!
 //! | file | what |
 //! |---|---|
@@ -40,5 +41,6 @@ pub use holders::{Hold, Holder, holders};
 pub use id::MountId;
 pub use idmap::{UserNamespace, id_mapped};
 pub use ladder::MountMethod;
+pub use legacy::sweep;
 pub use overlay::{MAX_LOWERS, MountAttributes, Overlay, Upper};
 pub use table::{MountEntry, at_target, by_id, from_source, mounts};

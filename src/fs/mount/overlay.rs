@@ -80,7 +80,7 @@ impl Overlay<'_> {
     /// Mounts the overlay, detached: by the method given, or by the first one that works here (see [`MountMethod`]).
     ///
     /// [`Legacy`](MountMethod::Legacy) and [`Fuse`](MountMethod::Fuse) mount in a directory that they make in `scratch`, for
-    /// a moment: only there can a killed process leave something mounted. A single lower directory without an upper gets an
+    /// a moment: only there can a killed process leave something mounted, for [`sweep`](super::sweep). A single lower directory without an upper gets an
     /// empty one below it, where the kernel allows detached mounts as lower directories.
     ///
     /// # Errors

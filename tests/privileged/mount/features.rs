@@ -1,7 +1,7 @@
 //! What the probes find on a machine that has everything the other tests need.
 
 use oci_bundle::fs::MarkNamespace;
-use oci_bundle::fs::mount::{Features, MountMethod};
+use oci_bundle::fs::mount::{self, Features, MountMethod};
 
 use super::{made, opened};
 use crate::machine::{Scratch, Tmpfs, names_in};
@@ -26,6 +26,7 @@ fn probes_agree_with_what_the_other_tests_do_and_leave_nothing() {
     ] {
         assert!(answer.is_yes(), "{what}: {answer}");
     }
+    assert_eq!(found.max_lowers, Some(mount::MAX_LOWERS));
     assert!(names_in(&scratch.path("store")).is_empty());
 }
 

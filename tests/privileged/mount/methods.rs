@@ -23,7 +23,8 @@ fn marked_layers<'a>(scratch: &'a Scratch, name: &str, marks: MarkNamespace) -> 
     }
     fs::write(path.join("removed"), "r").unwrap();
     fs::write(path.join("replaced"), "below").unwrap();
-    fs::hard_link(path.join("replaced"), path.join("linked")).unwrap();
+    fs::write(path.join("merged/linked"), "l").unwrap();
+    fs::hard_link(path.join("merged/linked"), path.join("link-of-it")).unwrap();
     symlink("nowhere", path.join("link")).unwrap();
     std::os::unix::fs::chown(path.join("gone/below"), Some(7), Some(8)).unwrap();
     let top = made(scratch, &format!("{name}-top"));
@@ -59,7 +60,7 @@ fn every_method_shows_the_same_tree_in_both_namespaces_of_marks() {
             assert_eq!(mounted.method(), Some(method));
             mounted.attach(&target).unwrap();
             assert_eq!(names_in(&path.join("hidden")), ["above"], "{method}");
-            assert_eq!(names_in(&path.join("merged")), ["above", "below"]);
+            assert_eq!(names_in(&path.join("merged")), ["above", "below", "linked"]);
             assert!(!path.join("removed").exists() && !path.join("gone").exists());
             let tree = Tree::read(&path);
             mount::unmount(&path, false).unwrap();
@@ -143,7 +144,7 @@ fn the_legacy_call_never_gets_more_options_than_the_kernel_reads() {
 fn no_character_in_a_path_means_anything() {
     let scratch = Scratch::new(&["fuse-overlayfs"]);
     let odd = ["a:b", "a,b", "a\\b", "a b", "a\nb", "a\\:b", "a=b"];
-    let mut stack = Stack::new(&scratch, Vec::new()).with_upper("up:p,e\\r");
+    let mut stack = Stack::new(&scratch, Vec::new()).with_upper("up:p,e\\r \n");
     for name in odd {
         stack.lowers.push(made(&scratch, name));
         fs::write(scratch.path(name).join(name), "").unwrap();
@@ -153,6 +154,13 @@ fn no_character_in_a_path_means_anything() {
     let mut expected = odd.map(str::to_owned);
     expected.sort();
     for method in MountMethod::ALL {
+        if method == MountMethod::Fuse {
+            // The one thing that it cannot do, and must not do wrong.
+            let error = stack.mount(Some(method)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
+            assert!(error.chain().contains("colon"), "{error:?}");
+            stack = stack.with_upper("up,p,e\\r \n");
+        }
         stack.mount(Some(method)).unwrap().attach(&target).unwrap();
         assert_eq!(names_in(&path), expected, "{method}");
         let table = mount::mounts().unwrap();
@@ -167,9 +175,12 @@ fn no_character_in_a_path_means_anything() {
 fn a_dropped_mount_leaves_nothing_in_the_table_and_no_process() {
     let scratch = Scratch::new(&["fuse-overlayfs"]);
     let stack = Stack::of(&scratch, 2).with_upper("upper");
+    fs::write(scratch.path(".mount-lock"), "").unwrap();
     let before = names_in(&scratch.path(""));
     for method in MountMethod::ALL {
         let mounted = stack.mount(Some(method)).unwrap();
+        let serving = method == MountMethod::Fuse;
+        assert_eq!(serving_of(&scratch.path("upper")) > 0, serving, "{method}");
         let id = mounted.id().unwrap();
         assert_eq!(names(&mounted), ["all", "own-0", "own-1"]);
         drop(mounted);
@@ -184,9 +195,17 @@ fn a_dropped_mount_leaves_nothing_in_the_table_and_no_process() {
 
 /// Whether every fuse-overlayfs that has this directory open ends within ten seconds.
 fn ends_soon(directory: &Path) -> bool {
-    let serving = || {
-        let processes = fs::read_dir("/proc").unwrap().flatten();
-        processes.filter(|process| {
+    (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        serving_of(directory) == 0
+    })
+}
+
+/// How many processes fuse-overlayfs have this directory open.
+fn serving_of(directory: &Path) -> usize {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter(|process| {
             let comm = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
             let open = fs::read_dir(process.path().join("fd"))
                 .into_iter()
@@ -195,11 +214,7 @@ fn ends_soon(directory: &Path) -> bool {
             comm.starts_with("fuse-overlayfs")
                 && links.flatten().any(|link| link.starts_with(directory))
         })
-    };
-    (0..100).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        serving().next().is_none()
-    })
+        .count()
 }
 
 #[test]
@@ -210,6 +225,7 @@ fn a_failed_mount_leaves_nothing_behind() {
     let lower = || opened(&scratch.path("lower-0"));
     let mut stack = Stack::of(&scratch, 1);
     stack.lowers = vec![lower(), lower()];
+    fs::write(scratch.path(".mount-lock"), "").unwrap();
     let before = names_in(&scratch.path(""));
     for method in [MountMethod::Fd, MountMethod::String, MountMethod::Legacy] {
         stack.mount(Some(method)).unwrap_err();
@@ -220,6 +236,66 @@ fn a_failed_mount_leaves_nothing_behind() {
     let error = stack.mount(Some(MountMethod::Fuse)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
     assert_eq!(names_in(&scratch.path("")), before);
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn what_a_killed_process_left_mounted_is_swept_but_never_under_somebody() {
+    let scratch = Scratch::new(&[]);
+    let dir = opened(&scratch.path(""));
+    let left = made(&scratch, ".mount-4194305-0");
+    let stack = Stack::of(&scratch, 2);
+    let id = stack.mount(None).unwrap().attach(&left).unwrap();
+    fs::create_dir(scratch.path(".mount-4194305-1")).unwrap();
+    let lock = fs::File::create(scratch.path(".mount-lock")).unwrap();
+    lock.lock_shared().unwrap();
+    assert_eq!(mount::sweep(&dir).unwrap(), 0);
+    assert!(id.is_mounted().unwrap());
+    drop(lock);
+    assert_eq!(mount::sweep(&dir).unwrap(), 2);
+    assert!(!id.is_mounted().unwrap());
+    let names = names_in(&scratch.path(""));
+    assert_eq!(names, [".mount-lock", "bin", "lower-0", "lower-1"]);
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn a_volatile_upper_directory_is_not_mounted_again_unless_its_mark_is_gone() {
+    let scratch = Scratch::new(&[]);
+    let mut stack = Stack::of(&scratch, 1).with_upper("upper");
+    stack.volatile = true;
+    let by_kernel = [MountMethod::Fd, MountMethod::String, MountMethod::Legacy];
+    for method in by_kernel {
+        drop(stack.mount(Some(method)).unwrap());
+        let mark = "upper-work/work/incompat/volatile";
+        assert!(scratch.path(mark).is_dir(), "{method}");
+        stack.volatile = false;
+        stack.mount(Some(method)).unwrap_err();
+        stack.volatile = true;
+        fs::remove_dir_all(scratch.path(mark)).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn devices_can_be_opened_unless_that_is_forbidden() {
+    let scratch = Scratch::new(&["fuse-overlayfs"]);
+    let lower = made(&scratch, "lower");
+    let null = oci_bundle::fs::InodeKind::CharDevice;
+    assert!(lower.create_node(b"null", null, 0o666, (1, 3)).unwrap());
+    let mut stack = Stack::new(&scratch, vec![lower]).with_upper("upper");
+    let target = made(&scratch, "target");
+    let path = scratch.path("target");
+    for method in MountMethod::ALL {
+        for nodev in [false, true] {
+            stack.attributes.nodev = nodev;
+            stack.mount(Some(method)).unwrap().attach(&target).unwrap();
+            let opened = fs::File::open(path.join("null"));
+            assert_eq!(opened.is_err(), nodev, "{method}: {opened:?}");
+            drop(opened);
+            mount::unmount(&path, false).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -37,6 +37,7 @@ struct Stack<'a> {
     marks: MarkNamespace,
     attributes: MountAttributes,
     read_only: bool,
+    volatile: bool,
 }
 
 impl<'a> Stack<'a> {
@@ -48,6 +49,7 @@ impl<'a> Stack<'a> {
             marks: MarkNamespace::Trusted,
             attributes: MountAttributes::default(),
             read_only: false,
+            volatile: false,
         }
     }
 
@@ -79,7 +81,7 @@ impl<'a> Stack<'a> {
             upper: upper.map(|(dir, work)| Upper { dir, work }),
             marks: self.marks,
             source: "bundle:test",
-            volatile: false,
+            volatile: self.volatile,
             read_only: self.read_only,
             attributes: self.attributes,
             selinux_context: None,
