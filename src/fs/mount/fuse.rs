@@ -48,7 +48,8 @@ pub(super) fn mount(overlay: &Overlay<'_>, scratch: &Dir) -> Result<OwnedFd, Ref
             name.display(),
             output.status
         );
-        return Err(Error::new(ErrorKind::Io, message).into());
+        // The last way there is: whatever was wrong with it, the others were wrong first.
+        return Err(Refusal::NotThere(Error::new(ErrorKind::Io, message)));
     }
     let fd = point.detach()?;
     let attributes = u64::from(overlay.mount_attributes().bits());

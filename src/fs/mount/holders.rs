@@ -51,7 +51,10 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Process { pid, command, hold } => write!(f, "{command} (process {pid}: {hold})"),
-            Self::Mounted(target) => write!(f, "what is mounted at {}", target.display()),
+            Self::Mounted(target) => {
+                let target = escape_name(target.as_os_str().as_encoded_bytes());
+                write!(f, "what is mounted at {target}")
+            }
         }
     }
 }

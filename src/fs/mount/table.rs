@@ -80,7 +80,7 @@ fn parse(line: &[u8]) -> Option<MountEntry> {
         u32::try_from(number(device.next()?)?).ok()?,
         u32::try_from(number(device.next()?)?).ok()?,
     );
-    let (root, target, options) = (path(next()?), path(next()?), text(next()?)?);
+    let (root, target, options) = (path(next()?), path(next()?), text(next()?));
     while next()? != b"-" {}
     Some(MountEntry {
         id,
@@ -89,7 +89,7 @@ fn parse(line: &[u8]) -> Option<MountEntry> {
         root,
         target,
         options,
-        file_system: text(next()?)?,
+        file_system: text(next()?),
         source: unescape(next()?),
         super_options: unescape(next()?),
     })
@@ -99,8 +99,9 @@ fn number(field: &[u8]) -> Option<u64> {
     std::str::from_utf8(field).ok()?.parse().ok()
 }
 
-fn text(field: &[u8]) -> Option<String> {
-    String::from_utf8(unescape(field)).ok()
+/// Whoever mounts by FUSE chooses part of the type; no bytes of theirs may keep others from reading the table.
+fn text(field: &[u8]) -> String {
+    String::from_utf8_lossy(&unescape(field)).into_owned()
 }
 
 fn path(field: &[u8]) -> PathBuf {
@@ -142,6 +143,13 @@ mod tests {
         assert_eq!(entry.super_options, b"rw,lowerdir=/x,");
         let bare = parse(b"1 1 0:2 / / rw - rootfs rootfs rw").unwrap();
         assert_eq!(bare.target, Path::new("/"));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_read_too() {
+        let entry = parse(b"1 1 0:2 / /\xff rw - fuse.\xff \xff rw").unwrap();
+        assert_eq!(entry.file_system, "fuse.\u{fffd}");
+        assert_eq!(entry.source, b"\xff");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use oci_bundle::fs::mount::{self, MountAttributes, Overlay, Upper};
+use oci_bundle::fs::mount::{self, MountAttributes, MountMethod, Overlay, Upper};
 use oci_bundle::fs::userns::{Entry, run_in_user_namespace};
 use oci_bundle::fs::{MarkNamespace, probe};
 
@@ -45,7 +45,14 @@ fn run_as_nobody(scratch: &Scratch, lines: &str, test: &str) {
     let home = scratch.home_of_nobody();
     let program = own_program(scratch);
     fs::write(scratch.path("ranges"), lines).unwrap();
-    let bind = "for file in subuid subgid; do mount --bind \"$1\" /etc/$file || exit 1; done; shift; exec \"$@\"";
+    // Machines without udev leave /dev/fuse to root alone.
+    Bounded::new("mknod", 10)
+        .args(&["--mode=666"])
+        .arg(scratch.path("fuse"))
+        .args(&["c", "10", "229"])
+        .succeed();
+    let bind = "set -e; mount --bind \"$1\" /etc/subuid; mount --bind \"$1\" /etc/subgid; \
+                mount --bind \"$2\" /dev/fuse; shift 2; exec \"$@\"";
     let output = Bounded::new("unshare", 120)
         .args(&[
             "--mount",
@@ -57,6 +64,7 @@ fn run_as_nobody(scratch: &Scratch, lines: &str, test: &str) {
             "sh",
         ])
         .arg(scratch.path("ranges"))
+        .arg(scratch.path("fuse"))
         .args(&[
             "setpriv",
             "--reuid=65534",
@@ -77,7 +85,7 @@ fn an_ordinary_user_with_ranges_mounts_and_keeps_owners() {
     const TEST: &str = "mount::namespace::an_ordinary_user_with_ranges_mounts_and_keeps_owners";
     match step().as_deref() {
         None => {
-            let scratch = Scratch::new(&["unshare", "setpriv", "newuidmap"]);
+            let scratch = Scratch::new(&["unshare", "setpriv", "newuidmap", "fuse-overlayfs"]);
             run_as_nobody(&scratch, "nobody:100000:65536\n", TEST);
             let owner = |name: &str| {
                 fs::metadata(scratch.path("home/upper").join(name))
@@ -123,6 +131,11 @@ fn mount_as_namespace_root() {
         selinux_context: None,
     };
     let scratch = opened(&home);
+    for method in MountMethod::ALL {
+        let mounted = overlay.mount(Some(method), &scratch).unwrap();
+        let names = mounted.root().unwrap().names().unwrap();
+        assert_eq!(names, [b"hidden"], "{method}");
+    }
     overlay
         .mount(None, &scratch)
         .unwrap()
