@@ -84,6 +84,33 @@ fn open_files_and_mounts_inside_are_holders_too() {
 
 #[test]
 #[ignore = "needs root: run with -- --include-ignored"]
+fn a_program_that_runs_from_there_is_a_holder() {
+    let scratch = Scratch::new(&[]);
+    let target = made(&scratch, "target");
+    let path = scratch.path("target");
+    let stack = Stack::of(&scratch, 2);
+    // Copied by another program: this one must not have it open for writing when some thread forks.
+    let copied = Command::new("cp")
+        .arg("/bin/sleep")
+        .arg(scratch.path("lower-1"))
+        .status();
+    assert!(copied.unwrap().success());
+    stack.mount(None).unwrap().attach(&target).unwrap();
+    let mut command = Command::new(path.join("sleep"));
+    let user = Waiting(command.arg("600").stdin(Stdio::null()).spawn().unwrap());
+    let found = mount::holders(&path);
+    let expected = Holder::Process {
+        pid: user.0.id(),
+        command: "sleep".to_owned(),
+        hold: Hold::Program,
+    };
+    assert_eq!(found, [expected]);
+    drop(user);
+    mount::unmount(&path, false).unwrap();
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
 fn what_is_no_mount_is_not_found_and_links_are_not_followed() {
     let scratch = Scratch::new(&[]);
     let target = made(&scratch, "target");

@@ -3,6 +3,7 @@
 //! Everything is mounted below a temporary directory; [`Scratch`] fails the test when something stays mounted there.
 
 mod attached;
+mod fallback;
 mod features;
 mod mapped;
 mod methods;

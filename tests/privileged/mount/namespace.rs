@@ -14,7 +14,7 @@ use super::opened;
 use crate::machine::{Bounded, Scratch};
 
 /// Says which step of a test this process is to do: `user` or `inside`.
-const STEP: &str = "BUNDLE_TEST_STEP";
+pub const STEP: &str = "BUNDLE_TEST_STEP";
 
 /// A copy of this program that an ordinary user can run.
 pub fn own_program(scratch: &Scratch) -> PathBuf {
@@ -26,7 +26,8 @@ pub fn own_program(scratch: &Scratch) -> PathBuf {
     program
 }
 
-fn step() -> Option<String> {
+/// Which step this process is to do; none, if it is the first.
+pub fn step() -> Option<String> {
     std::env::var(STEP).ok()
 }
 
