@@ -86,13 +86,20 @@ impl AsFd for Mount {
     }
 }
 
-/// A failed call for which one needs the right to mount.
-pub(super) fn refused(operation: &str, path: &Path, errno: Errno) -> Error {
-    let error = Error::io(operation, path, errno);
-    match errno {
-        Errno::PERM | Errno::ACCESS => error.with_hint(PRIVILEGE_HINT),
-        _ => error,
-    }
+/// A failed call of those that mount: `EINVAL` is what they have for everything that this kernel, or these file systems,
+/// cannot do.
+pub(super) fn refused(operation: &str, path: impl AsRef<Path>, errno: Errno) -> Error {
+    let path = path.as_ref();
+    let kind = match errno {
+        Errno::PERM | Errno::ACCESS => {
+            return Error::io(operation, path, errno).with_hint(PRIVILEGE_HINT);
+        }
+        Errno::BUSY => ErrorKind::Busy,
+        Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::NODEV => ErrorKind::Unsupported,
+        _ => return Error::io(operation, path, errno),
+    };
+    let message = format!("{operation} {}", path.display());
+    Error::new(kind, message).with_source(std::io::Error::from(errno))
 }
 
 /// Makes a detached copy of the mount that a path in an open directory leads to.

@@ -6,10 +6,10 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags};
 
 use super::super::xattr;
-use super::attach::{PRIVILEGE_HINT, refused};
+use super::attach::refused;
 use super::ladder::{MountMethod, Refusal};
 use super::overlay::{OPTIONS, Overlay};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 
 /// How many messages of the log are read: the kernel keeps 8.
 const MAX_MESSAGES: usize = 16;
@@ -36,9 +36,8 @@ struct Context<'a> {
 
 /// Mounts by [`MountMethod::Fd`] or [`MountMethod::String`].
 pub(super) fn mount(overlay: &Overlay<'_>, method: MountMethod) -> Result<OwnedFd, Refusal> {
-    let fd = rustix::mount::fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| {
-        Refusal::NotThere(refused("open file system", "overlay".as_ref(), errno))
-    })?;
+    let fd = rustix::mount::fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)
+        .map_err(|errno| Refusal::NotThere(refused("open file system", "overlay", errno)))?;
     let context = Context {
         fd,
         overlay,
@@ -114,20 +113,10 @@ impl Context<'_> {
     /// The error, and whether the kernel had nothing to say about it.
     fn fail_with_log(&self, what: &str, errno: Errno) -> (Error, bool) {
         let log = self.log();
-        let mut message = format!("mount {}: {what}", self.overlay.name().display());
-        for said in &log {
-            message = format!("{message}: {said}");
-        }
-        let kind = match errno {
-            Errno::BUSY => ErrorKind::Busy,
-            Errno::INVAL => ErrorKind::Unsupported,
-            Errno::PERM | Errno::ACCESS => ErrorKind::PermissionDenied,
-            _ => ErrorKind::Io,
-        };
-        let mut error = Error::new(kind, message).with_source(std::io::Error::from(errno));
-        if kind == ErrorKind::PermissionDenied {
-            error = error.with_hint(PRIVILEGE_HINT);
-        }
+        let name = self.overlay.name();
+        let what = [name.to_string_lossy().into_owned(), what.to_owned()];
+        let what: Vec<&str> = what.iter().chain(&log).map(String::as_str).collect();
+        let error = refused("mount", what.join(": "), errno);
         (error, log.is_empty())
     }
 

@@ -55,7 +55,7 @@ pub(super) fn mount(overlay: &Overlay<'_>, scratch: &Dir) -> Result<OwnedFd, Ref
     let attributes = u64::from(overlay.mount_attributes().bits());
     if attributes != 0 {
         syscall::set_mount_attributes(fd.as_fd(), attributes, None, false)
-            .map_err(|errno| refused("set attributes of", &overlay.name(), errno))?;
+            .map_err(|errno| refused("set attributes of", overlay.name(), errno))?;
     }
     Ok(fd)
 }

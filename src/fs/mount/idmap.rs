@@ -35,8 +35,8 @@ impl UserNamespace {
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         let (uid, gid) = (lines(&maps.uid)?, lines(&maps.gid)?);
-        let holder = NamespaceHolder::start()
-            .map_err(|errno| refused("make", "user namespace".as_ref(), errno))?;
+        let holder =
+            NamespaceHolder::start().map_err(|errno| refused("make", "user namespace", errno))?;
         for (file, lines) in [("uid_map", uid), ("gid_map", gid)] {
             let path = format!("/proc/{}/{file}", holder.pid());
             // In one piece: the kernel takes one write.
@@ -98,16 +98,7 @@ pub fn id_mapped(dir: &Dir, namespace: &UserNamespace, read_only: bool) -> Resul
         attributes |= libc::MOUNT_ATTR_RDONLY;
     }
     let set = syscall::set_mount_attributes(fd.as_fd(), attributes, Some(namespace.as_fd()), false);
-    set.map_err(|errno| match errno {
-        rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS => {
-            let message = format!(
-                "map owners of {}: not on this file system or kernel",
-                dir.path().display()
-            );
-            Error::new(ErrorKind::Unsupported, message).with_source(std::io::Error::from(errno))
-        }
-        errno => fail(errno),
-    })?;
+    set.map_err(fail)?;
     Ok(Mount::new(fd, None, dir.path().to_owned()))
 }
 

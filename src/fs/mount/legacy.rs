@@ -64,7 +64,7 @@ impl<'a> MountPoint<'a> {
     /// A detached copy of what is mounted there; the original goes with the mount point.
     pub(super) fn detach(self) -> Result<OwnedFd> {
         clone_mount(self.parent.as_fd(), &self.name, false)
-            .map_err(|errno| refused("detach", &self.parent.path_of(&self.name), errno))
+            .map_err(|errno| refused("detach", self.parent.path_of(&self.name), errno))
     }
 }
 
@@ -117,7 +117,7 @@ pub fn sweep(scratch: &Dir) -> Result<usize> {
             Ok(()) => swept += 1,
             Err(Errno::NOENT) => {}
             Err(errno) => {
-                failed.get_or_insert_with(|| refused("remove", &scratch.path_of(&name), errno));
+                failed.get_or_insert_with(|| refused("remove", scratch.path_of(&name), errno));
             }
         }
     }
@@ -132,7 +132,7 @@ pub(super) fn mount(overlay: &Overlay<'_>, scratch: &Dir) -> Result<OwnedFd, Ref
     let flags = overlay.mount_flags();
     rustix::mount::mount(overlay.source, &target, c"overlay", flags, &*options).map_err(
         |errno| {
-            let error = refused("mount", &overlay.name(), errno);
+            let error = refused("mount", overlay.name(), errno);
             match errno {
                 Errno::NOSYS | Errno::NODEV | Errno::PERM => Refusal::NotThere(error),
                 // It says no more, to nobody but the kernel's log.

@@ -165,7 +165,7 @@ impl Overlay<'_> {
 
 /// An empty directory that nobody can put anything into.
 fn empty_directory() -> Result<OwnedFd> {
-    let fail = |errno| refused("mount", "an empty directory".as_ref(), errno);
+    let fail = |errno| refused("mount", "an empty directory", errno);
     let context = rustix::mount::fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(fail)?;
     rustix::mount::fsconfig_create(&context).map_err(fail)?;
     let read_only = MountAttrFlags::MOUNT_ATTR_RDONLY;
