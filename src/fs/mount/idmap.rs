@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::io::Errno;
+
 use super::super::dir::Dir;
 use super::super::idmap::{IdMap, MapOptions};
 use super::super::syscall::{self, NamespaceHolder};
@@ -36,7 +38,7 @@ impl UserNamespace {
         }
         let (uid, gid) = (lines(&maps.uid)?, lines(&maps.gid)?);
         let holder =
-            NamespaceHolder::start().map_err(|errno| refused("make", "user namespace", errno))?;
+            NamespaceHolder::start().map_err(|errno| Error::io("make", "user namespace", errno))?;
         for (file, lines) in [("uid_map", uid), ("gid_map", gid)] {
             let path = format!("/proc/{}/{file}", holder.pid());
             // In one piece: the kernel takes one write.
@@ -98,7 +100,11 @@ pub fn id_mapped(dir: &Dir, namespace: &UserNamespace, read_only: bool) -> Resul
         attributes |= libc::MOUNT_ATTR_RDONLY;
     }
     let set = syscall::set_mount_attributes(fd.as_fd(), attributes, Some(namespace.as_fd()), false);
-    set.map_err(fail)?;
+    set.map_err(|errno| match errno {
+        // Whoever came this far may mount; a user namespace is no help.
+        Errno::PERM => Error::io("map owners of", dir.path(), errno),
+        errno => fail(errno),
+    })?;
     Ok(Mount::new(fd, None, dir.path().to_owned()))
 }
 
