@@ -27,6 +27,8 @@
 //! | `atomic.rs` | a file that is replaced whole |
 //! | `input.rs` | a file of the user's, read as a stream |
 //! | `probe.rs` | what this process and this file system can do |
+//! | `mount/` | overlays, bind mounts, id-mapped mounts |
+//! | `userns.rs` | a command of an ordinary user's with many ids |
 //! | `syscall.rs` | what needs `unsafe` |
 
 pub mod atomic;
@@ -42,6 +44,7 @@ mod live;
 pub mod lock;
 pub mod marks;
 mod metadata;
+pub mod mount;
 pub mod probe;
 pub mod quota;
 mod reader;
@@ -55,6 +58,7 @@ mod syscall;
 mod tests;
 pub mod tree;
 pub mod usage;
+pub mod userns;
 pub mod xattr;
 
 pub use change::{Change, ChangeKind};

@@ -61,3 +61,15 @@ pub fn mount_flags(path: &std::path::Path) -> Option<u64> {
         .ok()
         .map(|statvfs| statvfs.f_flag.bits())
 }
+
+/// Whether the process may mount: has the capability for it in its user namespace.
+///
+/// Where `/proc` is missing, the answer is "no".
+pub fn may_mount() -> bool {
+    /// `CAP_SYS_ADMIN`.
+    const BIT: u64 = 1 << 21;
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    effective.unwrap_or(0) & BIT != 0
+}

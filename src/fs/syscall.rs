@@ -1,11 +1,15 @@
 //! The one file with `unsafe`: system calls that no crate wraps safely.
 #![allow(unsafe_code, reason = "this is the one file where it is allowed")]
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::ioctl::{Getter, Opcode, Setter, ioctl, opcode};
+use rustix::mount::MountPropagationFlags;
+use rustix::process::{Pid, Signal};
 use rustix::thread::UnshareFlags;
 
 use crate::error::{Error, Result};
@@ -151,4 +155,181 @@ fn quotactl(
 fn last_errno() -> Errno {
     // The error was just made from a system call's number.
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+/// Sets attributes (`MOUNT_ATTR_*`) of a mount, and of those below it if `recursive`, all at once or none
+/// (`mount_setattr`, Linux 5.12). `user_namespace` belongs to `MOUNT_ATTR_IDMAP`.
+pub(super) fn set_mount_attributes(
+    mount: BorrowedFd<'_>,
+    attributes: u64,
+    user_namespace: Option<BorrowedFd<'_>>,
+    recursive: bool,
+) -> std::result::Result<(), Errno> {
+    // Of the ways to keep times of access one has to go for another to come.
+    let cleared = if attributes & libc::MOUNT_ATTR__ATIME == 0 {
+        0
+    } else {
+        libc::MOUNT_ATTR__ATIME
+    };
+    let request = libc::mount_attr {
+        attr_set: attributes,
+        attr_clr: cleared,
+        propagation: 0,
+        userns_fd: user_namespace.map_or(0, |fd| u64::from(fd.as_raw_fd().unsigned_abs())),
+    };
+    let recursive = if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a static string that ends in a zero byte; the kernel reads no more of `request`, which lives
+    // until the call returns, than the size given, and writes nothing.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | recursive,
+            &raw const request,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(last_errno())
+    }
+}
+
+/// Whether a mount with this unique id is in the mount namespace of this process (`statmount`, Linux 6.8).
+pub(super) fn mount_exists(unique_id: u64) -> std::result::Result<bool, Errno> {
+    /// The number is the same on every architecture but alpha.
+    const SYS_STATMOUNT: libc::c_long = 457;
+    /// Asks for what costs nothing.
+    const STATMOUNT_MNT_BASIC: u64 = 2;
+    #[repr(C)]
+    struct Request {
+        size: u32,
+        mount_namespace: u32,
+        mount_id: u64,
+        what: u64,
+    }
+    let request = Request {
+        size: 24,
+        mount_namespace: 0,
+        mount_id: unique_id,
+        what: STATMOUNT_MNT_BASIC,
+    };
+    // The fixed part of the answer has 512 bytes.
+    let mut answer = [0u64; 128];
+    // SAFETY: both buffers live until the call returns; the kernel reads 24 bytes of the first, which has as many, and
+    // writes into the second no more than its size. Any content is a valid `u64`.
+    let result = unsafe {
+        libc::syscall(
+            SYS_STATMOUNT,
+            &raw const request,
+            answer.as_mut_ptr(),
+            size_of_val(&answer),
+            0,
+        )
+    };
+    match if result == 0 {
+        Ok(())
+    } else {
+        Err(last_errno())
+    } {
+        Ok(()) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// A process that does nothing but keep a new user namespace alive. Killed and waited for when dropped.
+pub(super) struct NamespaceHolder(libc::pid_t);
+
+impl NamespaceHolder {
+    /// Starts the process.
+    pub(super) fn start() -> std::result::Result<Self, Errno> {
+        let flags = libc::c_long::from(libc::CLONE_NEWUSER);
+        let parent = rustix::process::getpid();
+        // No signal at its end: programs that wait for any child, or that ignore SIGCHLD, never meet it.
+        // SAFETY: without a stack and without CLONE_VM this is `fork`: the child has a copy of all memory. Locks that other
+        // threads held at this moment stay locked in it for ever, so it calls only what is async-signal-safe, allocates
+        // nothing, and never leaves the function.
+        let pid = unsafe {
+            #[cfg(target_arch = "s390x")]
+            let pid = libc::syscall(libc::SYS_clone, 0, flags, 0, 0, 0);
+            #[cfg(not(target_arch = "s390x"))]
+            let pid = libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0);
+            pid
+        };
+        if pid == 0 {
+            wait_to_be_killed(parent);
+        }
+        match libc::pid_t::try_from(pid) {
+            Ok(pid) if pid > 0 => Ok(Self(pid)),
+            _ => Err(last_errno()),
+        }
+    }
+
+    /// Its process id. Nobody else has it as long as this value lives.
+    pub(super) fn pid(&self) -> i32 {
+        self.0
+    }
+}
+
+impl Drop for NamespaceHolder {
+    fn drop(&mut self) {
+        // SAFETY: neither call touches memory of ours; the process is our child and not waited for yet, so the number is
+        // still its own.
+        unsafe {
+            libc::kill(self.0, libc::SIGKILL);
+            while libc::waitpid(self.0, std::ptr::null_mut(), libc::__WALL) == -1
+                && last_errno() == Errno::INTR
+            {}
+        }
+    }
+}
+
+/// What the child of [`NamespaceHolder`] does. Every call is a bare system call.
+fn wait_to_be_killed(parent: Pid) -> ! {
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    // The parent may have died before that; its number then stands for somebody else.
+    let orphaned = rustix::process::getppid() != Some(parent);
+    loop {
+        // SAFETY: both calls are async-signal-safe and touch no memory of ours; `_exit` runs nothing on the way out.
+        unsafe {
+            if orphaned {
+                libc::_exit(0);
+            }
+            libc::pause();
+        }
+    }
+}
+
+/// The answer that lets a child of [`unshare_before_exec`] go on.
+pub(super) const GO: u8 = 1;
+
+/// Has the child that will become `command` enter new user and mount namespaces first: it writes its process id to
+/// `ready`, reads one byte from `go`, and goes on if that is [`GO`]. It dies with the thread that started it.
+pub(super) fn unshare_before_exec(command: &mut Command, ready: OwnedFd, go: OwnedFd) {
+    let before_exec = move || -> std::io::Result<()> {
+        // SAFETY: CLONE_FILES is not among the flags.
+        unsafe {
+            rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNS)?;
+        }
+        // Only now: a change of credentials takes it back.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        rustix::io::write(&ready, &pid.to_ne_bytes())?;
+        let mut answer = [0];
+        while rustix::io::read(&go, &mut answer) == Err(Errno::INTR) {}
+        if answer != [GO] {
+            return Err(Errno::CANCELED.into());
+        }
+        // What is mounted in here must not show outside; what is mounted outside may show in here.
+        let below = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+        Ok(rustix::mount::mount_change(c"/", below)?)
+    };
+    // SAFETY: between fork and exec the closure makes bare system calls on its own descriptors; it allocates nothing and
+    // takes no lock.
+    unsafe {
+        command.pre_exec(before_exec);
+    }
 }

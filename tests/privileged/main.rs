@@ -11,6 +11,7 @@
 //!   `store_content`: the tests
 //! - `containers`, `insert`, `interop`, `interrupted`, `overlay_changes`, `properties`, `race`, `repack`, `rootless`, `stat_index`: the tests
 //! - `archives`, `containers`, `insert`, `interop`, `interrupted`, `properties`, `race`, `repack`, `rootless`, `stat_index`: the tests
+//! - `containers`, `insert`, `interop`, `interrupted`, `mount`, `properties`, `race`, `repack`, `rootless`, `stat_index`: the tests
 //!
 //! `BUNDLE_TEST_BINARY` names another program with umoci's command line to be tested instead of ours.
 
@@ -22,6 +23,7 @@ mod insert;
 mod interop;
 mod interrupted;
 mod machine;
+mod mount;
 mod overlay_changes;
 mod properties;
 mod race;

@@ -1,0 +1,46 @@
+//! Mounts: overlays, bind mounts, id-mapped mounts, and what is mounted.
+//!
+//! A mount is made *detached*: it is a descriptor ([`Mount`]) that no path leads to, gone when it is dropped, so nothing
+//! is left mounted by a command that fails or is killed. [`Mount::attach`] puts it on an open directory, as the last step.
+//! Directories are handed to the kernel as descriptors, never as paths: no character in a name means anything, no list is
+//! too long, and nobody can exchange a directory between the look and the mount.
+//!
+//! Overlays are mounted by the first of four ways that works here ([`MountMethod`]). Only two of them are without a
+//! moment in which the mount has a name, in a directory of the caller's (`scratch`). What killed processes leave there is
+//! told from what others are about by a lock on a file in it ([`sweep`]).
+//!
+//! | file | what |
+//! |---|---|
+//! | `overlay.rs` | what to mount: layers, upper, options |
+//! | `ladder.rs` | the four ways, and when the next one is tried |
+//! | `context.rs` | the two ways by `fsopen`, and the kernel's own words |
+//! | `legacy.rs` | the way by `mount(2)` |
+//! | `fuse.rs` | the way by fuse-overlayfs |
+//! | `attach.rs` | a detached mount; bind mounts; unmounting |
+//! | `idmap.rs` | mounts that show other owners |
+//! | `id.rs` | which mount something is on |
+//! | `table.rs` | what is mounted |
+//! | `holders.rs` | who keeps a mount busy |
+//! | `features.rs` | what works here, tried out |
+
+mod attach;
+mod context;
+mod features;
+mod fuse;
+mod holders;
+mod id;
+mod idmap;
+mod ladder;
+mod legacy;
+mod overlay;
+mod table;
+
+pub use attach::{Mount, bind, unmount, unmount_at};
+pub use features::{Answer, Features, FileSystem};
+pub use holders::{Hold, Holder, holders};
+pub use id::MountId;
+pub use idmap::{UserNamespace, id_mapped};
+pub use ladder::MountMethod;
+pub use legacy::sweep;
+pub use overlay::{MAX_LOWERS, MountAttributes, Overlay, Upper};
+pub use table::{MountEntry, at_target, by_id, from_source, mounts};
