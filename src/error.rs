@@ -44,6 +44,7 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     hint: Option<String>,
+    code: Option<&'static str>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -57,6 +58,7 @@ impl Error {
             kind,
             message: message.into(),
             hint: None,
+            code: None,
             source: None,
         }))
     }
@@ -83,6 +85,7 @@ impl Error {
             kind,
             message,
             hint: None,
+            code: None,
             source: Some(source),
         }))
     }
@@ -101,6 +104,26 @@ impl Error {
         self
     }
 
+    /// Says more exactly what kind of failure it is: a word of the room that it comes from, for scripts.
+    #[must_use]
+    pub fn with_code(mut self, code: &'static str) -> Self {
+        self.0.code = Some(code);
+        self
+    }
+
+    /// The word that says what kind of failure it is, from the outermost error of the chain that has one.
+    pub fn code(&self) -> Option<&'static str> {
+        let mut error: Option<&(dyn StdError + 'static)> = Some(self);
+        while let Some(current) = error {
+            let ours = current.downcast_ref::<Self>();
+            if let Some(code) = ours.and_then(|ours| ours.0.code) {
+                return Some(code);
+            }
+            error = current.source();
+        }
+        None
+    }
+
     /// Wraps the error in a message that says what was being done. The kind stays.
     #[must_use]
     pub fn context(self, message: impl Into<String>) -> Self {
@@ -108,6 +131,7 @@ impl Error {
             kind: self.kind(),
             message: message.into(),
             hint: None,
+            code: None,
             source: Some(Box::new(self)),
         }))
     }
@@ -207,6 +231,7 @@ impl From<oci_cas::Error> for Error {
             kind,
             message,
             hint: None,
+            code: None,
             source: error.into_source(),
         }))
     }

@@ -6,8 +6,29 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 
 use super::dir::{Access, Dir};
+use super::fault;
 use super::staging::{split_path, unique_name};
 use crate::error::{Error, ErrorKind, Result};
+
+/// What the names of files begin with that are to replace others.
+pub const TEMPORARY: &str = ".bundle-tmp-";
+
+/// Removes the files in an open directory by which processes have died that were about to replace others, and says how many
+/// that were. The caller makes sure that nobody is about to do so now.
+///
+/// # Errors
+///
+/// Fails if the directory cannot be read, or at the first file that cannot be removed.
+pub fn sweep(dir: &Dir) -> Result<usize> {
+    let mut swept = 0;
+    for name in dir.names()? {
+        if name.starts_with(TEMPORARY.as_bytes()) {
+            dir.remove_all(&name)?;
+            swept += 1;
+        }
+    }
+    Ok(swept)
+}
 
 /// Makes a file in an open directory and syncs it. The mode is reduced by the umask.
 ///
@@ -22,6 +43,7 @@ pub fn create(dir: &Dir, name: &str, mode: u32, content: &[u8]) -> Result<()> {
             format!("create {}: it exists", path.display()),
         ));
     };
+    fault::point("file-begun");
     let written = file.append(content, || path.clone());
     let synced = written.and_then(|()| {
         rustix::fs::fsync(file.as_fd()).map_err(|errno| Error::io("sync", &path, errno))
@@ -56,10 +78,26 @@ pub fn replace(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
     }
 }
 
+/// Puts content under a name in an open directory: written beside it, synced, renamed, and the directory synced.
+///
+/// # Errors
+///
+/// Fails if the file cannot be written or renamed; an old one is then as it was.
+pub fn replace_in(dir: &Dir, name: &str, mode: u32, content: &[u8]) -> Result<()> {
+    let temporary = unique_name(TEMPORARY);
+    create(dir, &temporary, mode, content)?;
+    dir.rename_over(temporary.as_bytes(), name.as_bytes())
+        .inspect_err(|_| {
+            // The error that matters is the one being returned.
+            let _ = dir.remove_all(temporary.as_bytes());
+        })?;
+    sync_dir(dir)
+}
+
 fn rename_over(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
     let (parent, name) = split_path(path)?;
     let dir = Dir::open(parent, Access::Plain)?;
-    let temporary = unique_name(".bundle-tmp-");
+    let temporary = unique_name(TEMPORARY);
     create(&dir, &temporary, mode, content)?;
     rustix::fs::renameat(&dir, temporary.as_bytes(), &dir, name)
         .map_err(|errno| Error::io("replace", path, errno))

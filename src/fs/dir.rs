@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, StatxFlags};
 use rustix::io::Errno;
 
+use super::fault;
 use super::file::FileWriter;
 use super::stat::{InodeId, InodeKind, Stat};
 use super::xattr::{self, Xattrs};
@@ -522,7 +523,48 @@ impl Dir {
     ///
     /// Fails if there is no such name, or if a directory is in the way.
     pub fn rename_over(&self, from: &[u8], to: &[u8]) -> Result<()> {
-        rustix::fs::renameat(&self.fd, from, &self.fd, to).map_err(self.fail("rename to", to))
+        fault::point("replace");
+        rustix::fs::renameat(&self.fd, from, &self.fd, to).map_err(self.fail("rename to", to))?;
+        fault::point("replaced");
+        Ok(())
+    }
+
+    /// Moves a name to another directory of the same file system, where nothing may have the new name.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`ErrorKind::AlreadyExists`] if the new name is taken, and if the kernel refuses.
+    pub fn rename_new(&self, name: &[u8], to: &Self, new: &[u8]) -> Result<()> {
+        super::staging::rename_new(self, name, to, new)
+    }
+
+    /// Makes the names in the directory durable.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the device does.
+    pub fn sync_names(&self) -> Result<()> {
+        super::atomic::sync_dir(self)
+    }
+
+    /// Writes everything on the directory's file system to disk.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the device does.
+    pub fn sync_file_system(&self) -> Result<()> {
+        rustix::fs::syncfs(&self.fd)
+            .map_err(|errno| Error::io("sync file system of", &self.path, errno))
+    }
+
+    /// Opens the directory at a clean path below this one, without following a symbolic link anywhere.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no such directory.
+    pub fn open_below(&self, path: &[u8]) -> Result<Self> {
+        super::root::open_beneath(self, path, self.access)
+            .map_err(self.fail("open directory", path))
     }
 
     fn made(

@@ -21,6 +21,11 @@ impl FileWriter {
         Self { file, end: 0 }
     }
 
+    /// The file, for whoever writes to it by other means from now on.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
     /// Writes the next bytes. `path` is for messages.
     ///
     /// # Errors
@@ -48,6 +53,16 @@ impl FileWriter {
         self.file
             .write_all_at(bytes, offset)
             .context(|| format!("write {}", path().display()))
+    }
+
+    /// Makes the content durable.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the device does.
+    pub fn sync(&self, path: impl FnOnce() -> PathBuf) -> Result<()> {
+        let synced = self.file.sync_all();
+        synced.context(|| format!("sync {}", path().display()))
     }
 
     /// Gives the file its size, if it ends in a hole.

@@ -14,6 +14,7 @@ use rustix::fs::XattrFlags;
 
 use super::dir::Dir;
 use super::stat::InodeKind;
+use super::xattr::at_path;
 use crate::error::Result;
 
 /// Which attributes overlayfs takes for its own.
@@ -97,6 +98,29 @@ impl Dir {
         let attributes = self.xattrs_self()?;
         let opaque = |(name, value): &(Vec<u8>, Vec<u8>)| name == marks.opaque() && value == b"y";
         Ok(attributes.iter().any(opaque))
+    }
+
+    /// Takes away the marks of a name (empty for the directory itself) that only mean something where overlayfs has set
+    /// them: where a copy came from, what was merged. That a directory is opaque stays.
+    ///
+    /// # Errors
+    ///
+    /// Fails if they cannot be read or removed.
+    pub fn remove_other_marks(&self, name: &[u8], marks: MarkNamespace) -> Result<()> {
+        let attributes = match name {
+            b"" => self.xattrs_self()?,
+            name => self.xattrs(name)?,
+        };
+        let is_other =
+            |attribute: &[u8]| marks.mark(attribute).is_some_and(|mark| mark != b"opaque");
+        for (attribute, _) in attributes.iter().filter(|(name, _)| is_other(name)) {
+            let removed = match name {
+                b"" => rustix::fs::fremovexattr(self.as_fd(), attribute),
+                name => rustix::fs::lremovexattr(at_path(self.as_fd(), name), attribute),
+            };
+            removed.map_err(self.fail("remove mark from", name))?;
+        }
+        Ok(())
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `remove.rs` | removing whole trees |
 //! | `descent.rs` | going down a tree and up again, however deep it is |
 //! | `copy.rs`, `content.rs` | copying whole trees exactly |
+//! | `dedupe.rs` | two files of one content sharing their blocks |
 //! | `usage.rs`, `quota.rs` | how much room a tree takes, and may take |
 //! | `lock.rs` | locks between processes that tell who holds them |
 //! | `reader.rs` | a file being read that must not change meanwhile |
@@ -24,6 +25,7 @@
 //! | `staging.rs` | a directory that becomes visible at the end, or not at all |
 //! | `stale.rs` | staging directories that dead processes left |
 //! | `live.rs` | those that this process has in the making |
+//! | `fault.rs` | places at which tests have a process die |
 //! | `atomic.rs` | a file that is replaced whole |
 //! | `input.rs` | a file of the user's, read as a stream |
 //! | `probe.rs` | what this process and this file system can do |
@@ -35,8 +37,10 @@ pub mod atomic;
 mod change;
 mod content;
 pub mod copy;
-mod descent;
+pub mod dedupe;
+pub mod descent;
 mod dir;
+pub mod fault;
 mod file;
 mod idmap;
 pub mod input;

@@ -62,6 +62,20 @@ pub fn mount_flags(path: &std::path::Path) -> Option<u64> {
         .map(|statvfs| statvfs.f_flag.bits())
 }
 
+/// What identifies the time since the machine was started: another one after a reboot. Empty where `/proc` is missing.
+pub fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim_end().to_owned()
+}
+
+/// Lets the process have as many open files as it may have at all: an overlay takes a descriptor for each layer.
+pub fn raise_open_files_limit() {
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    // Refused, the old limit stays, and whoever meets it says so.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
+}
+
 /// Whether the process may mount: has the capability for it in its user namespace.
 ///
 /// Where `/proc` is missing, the answer is "no".

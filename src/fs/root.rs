@@ -76,6 +76,15 @@ impl Root {
         }
     }
 
+    /// Takes an open directory, such as that of a mount that has no path, as a root.
+    ///
+    /// # Errors
+    ///
+    /// None so far.
+    pub fn from_dir(dir: Dir, access: Access) -> Result<Self> {
+        Ok(Self { dir, access })
+    }
+
     /// The directory itself.
     pub fn dir(&self) -> &Dir {
         &self.dir
@@ -133,7 +142,11 @@ impl Root {
 
 /// Opens the directory at a path below another that has no symbolic links, no `.` or `..` and no leading slash; empty is
 /// the directory itself.
-fn open_beneath(dir: &Dir, path: &[u8], access: Access) -> std::result::Result<Dir, Errno> {
+pub(super) fn open_beneath(
+    dir: &Dir,
+    path: &[u8],
+    access: Access,
+) -> std::result::Result<Dir, Errno> {
     let path: &[u8] = if path.is_empty() { b"." } else { path };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let strictly = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use super::atomic::sync_dir;
 use super::dir::{Access, Dir};
+use super::fault;
 use super::live::{self, Live};
 use super::stale::{self, JOURNAL};
 use crate::error::{Error, ErrorKind, Result};
@@ -76,29 +77,30 @@ impl Staging {
             let dir = match parent.create_dir(name.as_bytes(), 0o700) {
                 Ok(Some(dir)) => dir,
                 Ok(None) => continue,
-                // Found unlocked and swept away by another process in the moment before the lock.
+                // Found unlocked and swept away by somebody else in the moment before the lock.
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             };
-            let mut staging = Self {
-                parent,
-                name: Some(name),
-                dir,
-                _live: live,
-            };
-            let locked = rustix::fs::flock(
-                staging.dir.as_fd(),
-                FlockOperation::NonBlockingLockExclusive,
-            );
-            if locked.is_ok() && staging.dir.stat_self()?.nlink > 0 {
-                return Ok(staging);
+            fault::point("staging-unlocked");
+            let lock = FlockOperation::NonBlockingLockExclusive;
+            let locked = rustix::fs::flock(dir.as_fd(), lock);
+            if locked.is_ok() && dir.stat_self()?.nlink > 0 {
+                fault::point("staging");
+                return Ok(Self {
+                    parent,
+                    name: Some(name),
+                    dir,
+                    _live: live,
+                });
             }
-            staging.name = None;
-            return Err(Error::new(
-                ErrorKind::Busy,
-                format!("lock staging directory {}", staging.dir.path().display()),
-            ));
+            // Somebody who sweeps has it in hand, and removes it: another one.
         }
+    }
+
+    /// Removes the staging directories of a prefix that dead processes of this user left, as far as that is possible, and
+    /// takes back what they had begun to [publish](Self::publish_entries).
+    pub fn sweep(parent: &Dir, prefix: &str) {
+        stale::sweep(parent, prefix);
     }
 
     /// The directory.
@@ -128,10 +130,28 @@ impl Staging {
     /// Fails if the name is taken; the staging directory is then removed.
     pub fn publish_as(mut self, name: &[u8]) -> Result<()> {
         if let Some(own) = &self.name {
+            sync_dir(&self.dir)?;
             live::publish(|| rename_new(&self.parent, own.as_bytes(), &self.parent, name))?;
         }
         self.name = None;
         sync_dir(&self.parent)
+    }
+
+    /// Moves the directory itself to a name in another directory of the same file system; nothing may have that name.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`ErrorKind::AlreadyExists`] if the name is taken; the staging directory is then removed.
+    pub fn publish_into(mut self, to: &Dir, name: &[u8]) -> Result<()> {
+        if let Some(own) = &self.name {
+            sync_dir(&self.dir)?;
+            live::publish(|| rename_new(&self.parent, own.as_bytes(), to, name))?;
+        }
+        self.name = None;
+        // In this order: without a journal, a directory that the disk has under two names is at best under one of them
+        // after a repair, and nobody knows which.
+        sync_dir(&self.parent)?;
+        sync_dir(to)
     }
 
     /// Moves one entry of the directory to a name in the parent; nothing may have that name.
@@ -142,6 +162,30 @@ impl Staging {
     pub fn publish_entry(self, entry: &[u8], name: &[u8]) -> Result<()> {
         live::publish(|| rename_new(&self.dir, entry, &self.parent, name))?;
         sync_dir(&self.parent)
+    }
+
+    /// Moves one entry of the directory to a name in another directory of the same file system; nothing may have that name.
+    /// What is to have other attributes than a staging directory has is made as an entry of one: a staging directory
+    /// itself that a death leaves is known by them.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`ErrorKind::AlreadyExists`] if the name is taken; the entry is then where it was.
+    pub fn publish_entry_into(&self, entry: &[u8], to: &Dir, name: &[u8]) -> Result<()> {
+        self.move_entry(entry, to, name)?;
+        // In this order: see `publish_into`.
+        sync_dir(&self.dir)?;
+        sync_dir(to)
+    }
+
+    /// The same, but for what makes it durable: that is for whoever moves many, the staging directory first
+    /// ([`Dir::sync_names`]).
+    ///
+    /// # Errors
+    ///
+    /// As [`publish_entry_into`](Self::publish_entry_into).
+    pub fn move_entry(&self, entry: &[u8], to: &Dir, name: &[u8]) -> Result<()> {
+        live::publish(|| rename_new(&self.dir, entry, to, name))
     }
 
     /// Moves entries of the directory to the same names in the parent, in this order; nothing may have those names. What
@@ -179,6 +223,7 @@ impl Drop for Staging {
 }
 
 pub(super) fn rename_new(from: &Dir, old: &[u8], to: &Dir, new: &[u8]) -> Result<()> {
+    fault::point("rename");
     let renamed = match rustix::fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
         // A file system without the flag. Nobody else should be at it, but look first all the same.
         Err(Errno::INVAL) => match to.try_stat(new)? {
@@ -187,7 +232,9 @@ pub(super) fn rename_new(from: &Dir, old: &[u8], to: &Dir, new: &[u8]) -> Result
         },
         other => other,
     };
-    renamed.map_err(|errno| Error::io("rename to", to.path_of(new), errno))
+    renamed.map_err(|errno| Error::io("rename to", to.path_of(new), errno))?;
+    fault::point("renamed");
+    Ok(())
 }
 
 /// Directories that were made on the way to somewhere, and go again unless they are kept.
@@ -206,7 +253,10 @@ impl MadeDirs {
         let mut made = Self::default();
         for path in missing.into_iter().rev() {
             match std::fs::create_dir(path) {
-                Ok(()) => made.0.push(path.to_owned()),
+                Ok(()) => {
+                    made.0.push(path.to_owned());
+                    fault::point("directory-made");
+                }
                 // `a/../b`, or somebody else was faster.
                 Err(error)
                     if error.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => {}
@@ -214,6 +264,11 @@ impl MadeDirs {
             }
         }
         Ok(made)
+    }
+
+    /// One that exists and goes unless it is kept, or something is in it.
+    pub fn of(path: &Path) -> Self {
+        Self(vec![path.to_owned()])
     }
 
     /// Keeps them.

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::ioctl::{Getter, Opcode, Setter, ioctl, opcode};
+use rustix::ioctl::{Getter, Opcode, Setter, Updater, ioctl, opcode};
 use rustix::mount::MountPropagationFlags;
 use rustix::process::{Pid, Signal};
 use rustix::thread::UnshareFlags;
@@ -331,5 +331,55 @@ pub(super) fn unshare_before_exec(command: &mut Command, ready: OwnedFd, go: Own
     // takes no lock.
     unsafe {
         command.pre_exec(before_exec);
+    }
+}
+
+/// `struct file_dedupe_range` with one target.
+#[repr(C)]
+struct DedupeRange {
+    source_offset: u64,
+    source_length: u64,
+    target_count: u16,
+    reserved: [u16; 3],
+    target: i64,
+    target_offset: u64,
+    bytes: u64,
+    status: i32,
+    padding: u32,
+}
+
+/// The part of [`DedupeRange`] whose size is in the number of the call.
+#[repr(C)]
+struct DedupeHead([u64; 3]);
+
+/// Has a range of a file share the blocks of the same range of another one (`FIDEDUPERANGE`). How many bytes that were;
+/// `None` if the ranges differ.
+pub(super) fn dedupe_range(
+    source: BorrowedFd<'_>,
+    target: BorrowedFd<'_>,
+    offset: u64,
+    length: u64,
+) -> Result<Option<u64>, Errno> {
+    const DEDUPE: Opcode = opcode::read_write::<DedupeHead>(0x94, 54);
+    /// `FILE_DEDUPE_RANGE_DIFFERS`.
+    const DIFFERS: i32 = 1;
+    let mut range = DedupeRange {
+        source_offset: offset,
+        source_length: length,
+        target_count: 1,
+        reserved: [0; 3],
+        target: target.as_raw_fd().into(),
+        target_offset: offset,
+        bytes: 0,
+        status: 0,
+        padding: 0,
+    };
+    // SAFETY: the kernel reads and writes a `struct file_dedupe_range` with the one target that it says it has, whose
+    // layout the type has, and which lives until the call returns.
+    unsafe { ioctl(source, Updater::<DEDUPE, DedupeRange>::new(&mut range)) }?;
+    match range.status {
+        0 => Ok(Some(range.bytes)),
+        DIFFERS => Ok(None),
+        status => Err(Errno::from_raw_os_error(-status)),
     }
 }

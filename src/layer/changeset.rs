@@ -42,6 +42,10 @@ pub struct UnpackedLayer {
 /// one are sorted by bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changeset {
+    /// Whether it has an entry that means one thing or another, as the layers below decide: a hard link whose target may be
+    /// below or come later, and whose place something else of the layer has. What is on disk is the part before it; the
+    /// layer must be applied to those below as a whole.
+    pub needs_below: bool,
     /// Whether it has an entry for the root itself.
     pub root: bool,
     /// Whether the root is opaque: nothing below this layer is seen. It is not in `opaque`, because on the root of a lower
@@ -49,6 +53,9 @@ pub struct Changeset {
     pub root_opaque: bool,
     /// Every directory that was made without an entry of its own having come before.
     pub implied: Vec<ImpliedDir>,
+    /// Directories that entries led through without one for the directory itself, and that the layer has replaced or removed
+    /// later: where one is a symbolic link below, what these entries made is elsewhere.
+    pub passed: Vec<Vec<u8>>,
     /// Directories that hide the children of those below, but are the same directory: an implied one has the attributes
     /// that it has below. Marked on disk.
     pub opaque: Vec<Vec<u8>>,
@@ -138,8 +145,7 @@ pub struct LinkBelow {
 ///
 /// Fails as [`unpack_layer`](super::unpack_layer) does, except that the target of a hard link may be missing; if the root
 /// is not empty, or [`keep_dirlinks`](ApplyOptions::keep_dirlinks) is asked for, which needs the layers below
-/// ([`ErrorKind::InvalidInput`]); if the layer has a device that overlayfs takes for a whiteout, or what a hard link in it
-/// means cannot be said without the layers below ([`ErrorKind::Unsupported`]); and if it says more about the layers below
+/// ([`ErrorKind::InvalidInput`]); if the layer has a device that overlayfs takes for a whiteout ([`ErrorKind::Unsupported`]); and if it says more about the layers below
 /// than there are limits for ([`ErrorKind::LimitExceeded`]): 1,000,000 names that are hidden, 65,536 owners.
 pub fn unpack_changeset(
     source: impl LayerSource,

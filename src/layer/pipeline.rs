@@ -32,6 +32,12 @@ pub trait LayerSource: Read {
     fn verdict(&mut self) -> Result<()>;
 }
 
+impl<S: LayerSource + ?Sized> LayerSource for Box<S> {
+    fn verdict(&mut self) -> Result<()> {
+        (**self).verdict()
+    }
+}
+
 /// A reader about which nothing was promised.
 pub(super) struct Unverified<R>(pub R);
 

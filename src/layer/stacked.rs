@@ -8,12 +8,13 @@
 //! A directory that is made where the lower one is gone already is another directory: *fresh*. One that was there before
 //! its lower namesake was hidden is the same directory, of which only the children are hidden: *opaque*.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::changeset::{Changeset, LinkBelow};
+use super::dirs::join;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::tree::{NodeId, Tree};
-use crate::fs::{InodeKind, MarkNamespace, escape_name};
+use crate::fs::{InodeKind, MarkNamespace};
 
 /// A directory that was made without an entry of its own.
 pub(super) const IMPLIED: u8 = 1;
@@ -37,10 +38,14 @@ pub(super) struct Stacked {
     marks: MarkNamespace,
     /// Paths that lower layers have lost by a whiteout. Some may be below others, or in the layer by now.
     gone: HashSet<Box<[u8]>>,
-    /// Bytes of these.
+    /// Directories without entries of their own that something was made or hidden in, and that are gone.
+    passed: BTreeSet<Box<[u8]>>,
+    /// Bytes of these and of those that are gone.
     size: usize,
     /// Hard links that wait for targets which may be below, by their paths: as good as there.
     waiting: HashMap<Vec<u8>, Vec<u8>>,
+    /// Whether an entry has come whose meaning is left to the layers below; nothing after it is applied.
+    pub needs_below: bool,
     pub links_below: Vec<LinkBelow>,
     pub whiteouts: Vec<Vec<u8>>,
     /// At the end, what the layer says.
@@ -52,8 +57,10 @@ impl Stacked {
         Self {
             marks,
             gone: HashSet::new(),
+            passed: BTreeSet::new(),
             size: 0,
             waiting: HashMap::new(),
+            needs_below: false,
             links_below: Vec::new(),
             whiteouts: Vec::new(),
             changeset: Changeset::default(),
@@ -108,10 +115,32 @@ impl Stacked {
         if !self.gone.insert(path.into_boxed_slice()) {
             return Ok(());
         }
+        self.count(length)
+    }
+
+    /// Notes the directories without entries of their own at and below a name of the layer that is about to be removed: if
+    /// one is a symbolic link below, what was made in it is elsewhere, and not removed with it.
+    pub(super) fn remove(&mut self, tree: &Tree, node: NodeId, path: Vec<u8>) -> Result<()> {
+        let mut pending = vec![(node, path)];
+        while let Some((node, path)) = pending.pop() {
+            if tree.inode(node).kind != InodeKind::Directory {
+                continue;
+            }
+            let below = tree.children(node);
+            pending.extend(below.map(|(name, child)| (child, join(&path, name))));
+            let length = path.len();
+            if tree.notes(node) & IMPLIED != 0 && self.passed.insert(path.into_boxed_slice()) {
+                self.count(length)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, length: usize) -> Result<()> {
         self.size += length;
-        if self.gone.len() > MAX_COUNT || self.size > MAX_SIZE {
+        if self.gone.len() + self.passed.len() > MAX_COUNT || self.size > MAX_SIZE {
             let message = format!(
-                "too many whiteouts; the limit is {MAX_COUNT} with {MAX_SIZE} bytes of names"
+                "too many whiteouts and replaced directories; the limit is {MAX_COUNT} with {MAX_SIZE} bytes of names"
             );
             return Err(Error::new(ErrorKind::LimitExceeded, message));
         }
@@ -154,7 +183,14 @@ impl Stacked {
     pub(super) fn finish_layer(&mut self, tree: &Tree) -> Result<()> {
         let whiteouts = std::mem::take(&mut self.whiteouts);
         let links_below = std::mem::take(&mut self.links_below);
-        self.changeset = Changeset::of(tree, whiteouts, links_below)?;
+        self.changeset = Changeset {
+            needs_below: self.needs_below,
+            passed: std::mem::take(&mut self.passed)
+                .into_iter()
+                .map(<[u8]>::into_vec)
+                .collect(),
+            ..Changeset::of(tree, whiteouts, links_below)?
+        };
         Ok(())
     }
 }
@@ -174,14 +210,4 @@ fn is_fresh(tree: &Tree, node: NodeId) -> bool {
         at = tree.parent(at);
     }
     false
-}
-
-/// A link that means one thing or another, as the layers below decide.
-pub(super) fn ambiguous_link(link: &[u8]) -> Error {
-    let message = format!(
-        "hard link to {}, which is not there yet, and something else has the link's place in the same layer: what that \
-         means depends on the layers below",
-        escape_name(link)
-    );
-    Error::new(ErrorKind::Unsupported, message).with_hint("unpack the image without --overlay")
 }

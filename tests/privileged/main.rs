@@ -7,11 +7,9 @@
 //! - `image`: images as recipes
 //! - `tree`: reading and comparing directory trees
 //! - `edit`: bundles under edit, with either tool
-//! - `containers`, `insert`, `interop`, `interrupted`, `properties`, `race`, `repack`, `rootless`, `stat_index`,
-//!   `store_content`: the tests
-//! - `containers`, `insert`, `interop`, `interrupted`, `overlay_changes`, `properties`, `race`, `repack`, `rootless`, `stat_index`: the tests
-//! - `archives`, `containers`, `insert`, `interop`, `interrupted`, `properties`, `race`, `repack`, `rootless`, `stat_index`: the tests
-//! - `containers`, `insert`, `interop`, `interrupted`, `mount`, `properties`, `race`, `repack`, `rootless`, `stat_index`: the tests
+//! - `overlay_changes`: overlays beside flat trees
+//! - `store_*`: the layer store as a library
+//! - all others: the tests of what they are called
 //!
 //! `BUNDLE_TEST_BINARY` names another program with umoci's command line to be tested instead of ours.
 
@@ -31,4 +29,8 @@ mod repack;
 mod rootless;
 mod stat_index;
 mod store_content;
+mod store_driver;
+mod store_repository;
+mod store_rootfs;
+mod store_snapshots;
 mod tree;

@@ -67,6 +67,12 @@ impl Tree {
     /// device, extended attributes, links and content.
     #[track_caller]
     pub fn assert_same(&self, other: &Self, what: &str) {
+        let differences = self.differences(other);
+        assert!(differences.is_empty(), "{what}:\n{differences}");
+    }
+
+    /// In what two trees differ; empty if they are the same.
+    pub fn differences(&self, other: &Self) -> String {
         let mut differences = String::new();
         for path in self.0.keys().chain(other.0.keys()) {
             match (self.0.get(path), other.0.get(path)) {
@@ -85,7 +91,7 @@ impl Tree {
                 }
             }
         }
-        assert!(differences.is_empty(), "{what}:\n{differences}");
+        differences
     }
 }
 

@@ -12,6 +12,7 @@ use rustix::fs::{FileType, Mode, OFlags, RawDir};
 
 use super::super::dir::Dir;
 use super::super::idmap::{IdMap, IdRange, MapOptions};
+use super::super::live::{self, Live};
 use super::super::marks::MarkNamespace;
 use super::super::syscall;
 use super::attach::Mount;
@@ -205,13 +206,48 @@ struct Trial<'a> {
     name: Vec<u8>,
     dir: Dir,
     lower: Dir,
+    /// Its place among what is removed when the process ends early.
+    _live: Live,
+}
+
+/// How the names of such directories begin; the number of the process follows.
+const PROBE: &str = ".probe-";
+
+/// Removes what killed processes have left of their probes in a directory, and says how many that were.
+///
+/// # Errors
+///
+/// Fails if the directory cannot be read, or if something cannot be removed.
+pub fn sweep_probes(parent: &Dir) -> Result<usize> {
+    let mut swept = 0;
+    for name in parent.names()? {
+        let text = String::from_utf8_lossy(&name);
+        let process = text
+            .strip_prefix(PROBE)
+            .and_then(|rest| rest.split('-').next());
+        let Some(process) = process.filter(|pid| pid.parse::<u32>().is_ok()) else {
+            continue;
+        };
+        if std::path::Path::new("/proc").join(process).exists() {
+            continue;
+        }
+        if let Some(dir) = parent.open_dir_if_any(&name)? {
+            super::sweep(&dir)?;
+        }
+        parent.remove_all(&name)?;
+        swept += 1;
+    }
+    Ok(swept)
 }
 
 impl<'a> Trial<'a> {
     fn make(parent: &'a Dir) -> Result<Self> {
         let pid = rustix::process::getpid().as_raw_nonzero();
         for count in 0..1000 {
-            let name = format!(".probe-{pid}-{count}").into_bytes();
+            let name = format!("{PROBE}{pid}-{count}");
+            // From before it exists: a signal may come at any moment.
+            let live = live::register(parent, &name)?;
+            let name = name.into_bytes();
             if let Some(dir) = parent.create_dir(&name, 0o700)? {
                 let lower = make(&dir, "lower")?;
                 drop(lower.create_file(b"file", 0o600)?);
@@ -220,6 +256,7 @@ impl<'a> Trial<'a> {
                     name,
                     dir,
                     lower,
+                    _live: live,
                 });
             }
         }

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
 use super::super::dir::Dir;
-use super::super::xattr;
+use super::super::{fault, xattr};
 use super::attach::{clone_mount, refused};
 use super::ladder::Refusal;
 use super::overlay::{OPTIONS, Overlay};
@@ -45,6 +45,7 @@ impl<'a> MountPoint<'a> {
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
             let name = format!("{PREFIX}{pid}-{count}").into_bytes();
             if parent.create_dir(&name, 0o700)?.is_some() {
+                fault::point("mount-point");
                 return Ok(Self {
                     parent,
                     name,
@@ -140,6 +141,7 @@ pub(super) fn mount(overlay: &Overlay<'_>, scratch: &Dir) -> Result<OwnedFd, Ref
             }
         },
     )?;
+    fault::point("mounted-aside");
     Ok(point.detach()?)
 }
 

@@ -19,6 +19,7 @@
 //! | `attach.rs` | a detached mount; bind mounts; unmounting |
 //! | `idmap.rs` | mounts that show other owners |
 //! | `id.rs` | which mount something is on |
+//! | `namespace.rs` | mount namespaces |
 //! | `table.rs` | what is mounted |
 //! | `holders.rs` | who keeps a mount busy |
 //! | `features.rs` | what works here, tried out |
@@ -32,15 +33,17 @@ mod id;
 mod idmap;
 mod ladder;
 mod legacy;
+mod namespace;
 mod overlay;
 mod table;
 
 pub use attach::{Mount, bind, unmount, unmount_at};
-pub use features::{Answer, Features, FileSystem};
+pub use features::{Answer, Features, FileSystem, sweep_probes};
 pub use holders::{Hold, Holder, holders};
 pub use id::MountId;
 pub use idmap::{UserNamespace, id_mapped};
 pub use ladder::MountMethod;
 pub use legacy::sweep;
+pub use namespace::{is_mount_point, namespace_exists, own_namespace};
 pub use overlay::{MAX_LOWERS, MountAttributes, Overlay, Upper};
 pub use table::{MountEntry, at_target, by_id, from_source, mounts};

@@ -11,6 +11,9 @@ impl Applier<'_> {
     /// Makes the links that have waited for their targets.
     pub(super) fn finish_links(&mut self) -> Result<()> {
         for ForwardLink { path, link, below } in self.forward_links.take() {
+            if self.is_left_to_below() {
+                break;
+            }
             let linked = match below {
                 None => self.late_link(&path, &link),
                 Some(below) => self.late_link_below(below, &path, &link),
@@ -63,6 +66,9 @@ impl Applier<'_> {
             return Ok(false);
         };
         if stat.is_dir() {
+            if self.leave_to_below() {
+                return Ok(true);
+            }
             let path = join(&target.dir.path, &target.name);
             let message = format!("hard link to {}, which is a directory", escape_name(&path));
             return Err(Error::new(ErrorKind::InvalidData, message));

@@ -88,8 +88,7 @@ impl Applier<'_> {
         let Some(child) = child.filter(|&child| self.tree.is_written(child)) else {
             self.dirs.forget();
             way.here(self.root)?.remove_all(name)?;
-            self.tree.remove(node, name);
-            return Ok(());
+            return self.remove_node(node, &way.path, name);
         };
         if self.is_hidden_below(node, name) {
             return Ok(());

@@ -129,6 +129,9 @@ impl<'a> Applier<'a> {
     }
 
     fn entry(&mut self, entry: Box<Entry>) -> Result<()> {
+        if self.is_left_to_below() {
+            return Ok(());
+        }
         let path = self.clean(&entry.path);
         let result = self.entry_at(&path, entry);
         self.path = path;
@@ -226,8 +229,7 @@ impl<'a> Applier<'a> {
             self.dirs.forget();
         }
         place.dir.dir.remove_all(&place.name)?;
-        self.tree.remove(place.dir.node, &place.name);
-        Ok(())
+        self.remove_node(place.dir.node, &place.dir.path, &place.name)
     }
 
     /// Applies metadata to something new and records it.

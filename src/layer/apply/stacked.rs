@@ -14,9 +14,7 @@ use crate::layer::changeset::{Changeset, LinkBelow};
 use crate::layer::dirs::{Missing, OpenDir, join};
 use crate::layer::options::ApplyOptions;
 use crate::layer::path::{relative_path, split};
-use crate::layer::stacked::{
-    DESCRIBED, FRESH, GIVES_WAY, HOLDS_LINK, OPAQUE, Stacked, ambiguous_link, note,
-};
+use crate::layer::stacked::{DESCRIBED, FRESH, GIVES_WAY, HOLDS_LINK, OPAQUE, Stacked, note};
 use crate::layer::whiteout::Whiteout;
 use crate::progress::Progress;
 
@@ -152,7 +150,8 @@ impl<'a> Applier<'a> {
             if self.is_only_for_marks(place.dir.node, &place.name) {
                 self.clear(place)?;
             } else if self.is_directory(Some(existing)) {
-                return Err(ambiguous_link(&entry.link));
+                self.leave_to_below();
+                return Ok(());
             } else {
                 note(&mut self.tree, existing, GIVES_WAY);
             }
@@ -180,15 +179,10 @@ impl<'a> Applier<'a> {
         let target = self.link_target(link)?;
         // A directory that has come where the target was is none.
         let target = target.filter(|(_, stat)| !stat.is_dir());
-        if let Some((found, _)) = target {
-            let target = self.tree.child(found.dir.node, &found.name);
-            let inode = |node: Option<NodeId>| node.map(|node| self.tree.inode_index(node));
-            if newer.is_some() && inode(newer) == inode(target) {
-                // It came once more, when the target was there.
-                return Ok(());
-            }
+        if target.is_some() {
             if newer.is_some() || is_lost {
-                return Err(ambiguous_link(link));
+                self.leave_to_below();
+                return Ok(());
             }
             self.late_link(path, link)?;
             if let Some(made) = self.tree.find(&below.path) {
@@ -196,15 +190,9 @@ impl<'a> Applier<'a> {
             }
         } else {
             if newer.is_some() || is_lost {
-                // Unless the target is itself a link that came later, it was found below and the link replaced.
-                let target = (below.target != below.path).then_some(&below.target);
-                let stacked = self.dirs.stacked.as_ref();
-                return match (stacked, target) {
-                    (Some(stacked), Some(target)) if stacked.is_waiting(target) => {
-                        Err(ambiguous_link(link))
-                    }
-                    _ => Ok(()),
-                };
+                // If it was found below, the link was replaced; if it was not, the layer is wrong.
+                self.leave_to_below();
+                return Ok(());
             }
             if existing.is_some() {
                 self.clear_at(parent, name)?;
@@ -213,6 +201,32 @@ impl<'a> Applier<'a> {
         if let Some(stacked) = &mut self.dirs.stacked {
             stacked.links_below.push(below);
         }
+        Ok(())
+    }
+
+    /// Gives up an entry that means one thing or another, as the layers below decide, and all that come after it. `false`
+    /// if these layers are in sight.
+    pub(super) fn leave_to_below(&mut self) -> bool {
+        if let Some(stacked) = &mut self.dirs.stacked {
+            stacked.needs_below = true;
+        }
+        self.dirs.stacked.is_some()
+    }
+
+    /// Whether an entry was given up.
+    pub(super) fn is_left_to_below(&self) -> bool {
+        let stacked = self.dirs.stacked.as_ref();
+        stacked.is_some_and(|stacked| stacked.needs_below)
+    }
+
+    /// Forgets a name that was removed on disk, if it was there, and all below it.
+    pub(super) fn remove_node(&mut self, dir: NodeId, path: &[u8], name: &[u8]) -> Result<()> {
+        if let Some(stacked) = &mut self.dirs.stacked
+            && let Some(node) = self.tree.child(dir, name)
+        {
+            stacked.remove(&self.tree, node, join(path, name))?;
+        }
+        self.tree.remove(dir, name);
         Ok(())
     }
 

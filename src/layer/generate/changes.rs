@@ -1,6 +1,6 @@
 //! The layer of what has changed in a root.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use lru::LruCache;
 use super::pack::{Packer, Place};
 use super::{GenerateOptions, Packed};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{Change, ChangeKind, Dir, Root, escape_name};
+use crate::fs::{Change, ChangeKind, Dir, InodeKind, Root, escape_name};
 use crate::layer::path::split;
 use crate::progress::Progress;
 
@@ -101,11 +101,15 @@ pub fn generate_linked_layer(
         .with_file_digests()
         .with_links(links);
     let mut parents = Parents::new(root);
+    let mut new_links = HashSet::new();
     for change in changes {
         check(change)?;
         let path = &change.path;
         if change.kind == ChangeKind::Deleted {
-            writer.add_whiteout(path)?;
+            // umoci writes such whiteouts, too, which take files from where the link leads.
+            if !above(path).any(|dir| new_links.contains(dir)) {
+                writer.add_whiteout(path)?;
+            }
             continue;
         }
         let (stat, sha256) = if path == b"." {
@@ -115,6 +119,9 @@ pub fn generate_linked_layer(
             let dir = parents.get(parent)?;
             writer.add(Place::Name(&dir, name), path)?
         };
+        if stat.kind == InodeKind::Symlink && leads_to_directory(root, path) {
+            new_links.insert(&path[..]);
+        }
         packed(Packed {
             path: path.clone(),
             stat,
@@ -122,6 +129,17 @@ pub fn generate_linked_layer(
         });
     }
     writer.finish().map(drop)
+}
+
+/// Whether a symbolic link leads to a directory in the root, or in a circle.
+fn leads_to_directory(root: &Root, path: &[u8]) -> bool {
+    !matches!(root.resolve(path, &mut |_| Ok(false)), Ok(None))
+}
+
+/// The directories that a path is in, topmost first, the root left out.
+fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    ends.map(|(at, _)| &path[..at])
 }
 
 fn check(change: &Change) -> Result<()> {

@@ -276,17 +276,27 @@ fn what_the_layer_itself_has_hidden_is_no_target_of_links() {
 }
 
 #[test]
-fn a_link_whose_name_has_another_meaning_in_the_same_layer_is_refused() {
+fn a_link_whose_name_has_another_meaning_in_the_same_layer_is_left_to_those_below() {
     for entries in [
+        "la>t fa",
+        "la>t ft la>t",
+        "fa/f ll>a",
         "la>t fa ft",
         "la>l fa ll>t",
         "ld/a>t fd dd ft",
         "fa/f la>t",
         "la>t da ft",
     ] {
-        let error = try_unpack(&Fixture::new(), layer_of(entries)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unsupported, "{entries}");
-        assert!(error.chain().contains("depends on the layers below"));
+        assert!(
+            unpack(layer_of(entries)).changeset().needs_below,
+            "{entries}"
+        );
+    }
+    for entries in ["la>t ft", "ft la>t fa", "fa la>t"] {
+        assert!(
+            !unpack(layer_of(entries)).changeset().needs_below,
+            "{entries}"
+        );
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A set is an inode of a lower layer with several names, those that are visible. Each inode of the upper directory is
 //! one of a set, if one of its names was and it has not changed: then overlayfs copied it up without need, or to give it
-//! another name. If a set has lost names, an inode that came under a new name and is equal to it is what was lost, renamed.
+//! another name. If a set has lost names, an inode that came under new names and is equal to it is what was lost, renamed:
+//! as long as there are lost names, for names may have been added too.
 //! As the kernel counts names, a set that has become larger or smaller has changed under all of its names, those which are
 //! not in the upper directory too.
 
@@ -232,32 +233,43 @@ impl<'a> Links<'a> {
         }
         for set in 0..self.sets.len() {
             let likeness = likeness(&self.sets[set].sample.stat);
+            let mut lost = self.lost(set);
             for &inode in new.get(&likeness).into_iter().flatten() {
-                self.join_renamed(inode, set)?;
+                if lost > 0 && self.join_renamed(inode, set)? {
+                    lost = lost.saturating_sub(self.inodes[inode].leaves.len());
+                }
             }
         }
         Ok(())
     }
 
-    /// Takes an inode for one that a set has lost, if there is room for it and it is equal.
-    fn join_renamed(&mut self, inode: usize, set: usize) -> Result<()> {
-        let count = self.count(&self.sets[set]);
+    /// How many of the names that a set had are not names of it any more.
+    fn lost(&self, number: usize) -> usize {
+        let set = &self.sets[number];
+        let leaves = set.inodes.iter().flat_map(|&it| &self.inodes[it].leaves);
+        let is_kept = |leaf: &&usize| {
+            let old = self.leaves[**leaf].old.as_ref();
+            old.is_some_and(|old| self.set_of.get(&(old.layer, old.stat.id)) == Some(&number))
+        };
+        let kept = set.untouched.len() + leaves.filter(is_kept).count();
+        set.count.saturating_sub(kept)
+    }
+
+    /// Takes an inode for one that a set has lost, if it is equal.
+    fn join_renamed(&mut self, inode: usize, set: usize) -> Result<bool> {
         let own = &self.inodes[inode];
-        let has_room = count + own.leaves.len() <= self.sets[set].count;
-        if !has_room || own.set.is_some() {
-            return Ok(());
-        }
-        let Some(&leaf) = own.leaves.first() else {
-            return Ok(());
+        let (None, Some(&leaf)) = (own.set, own.leaves.first()) else {
+            return Ok(false);
         };
         let (sample, new) = (&self.sets[set].sample, &self.leaves[leaf].new);
         // The kernel notes where it copied an inode up from, but not if that had more names.
         let is_other = has_mark(self.lower.marks(), &new.stored_xattrs()?, b"origin");
-        if !is_other && !self.comparer.differ(sample, new)? {
-            self.inodes[inode].set = Some(set);
-            self.sets[set].inodes.push(inode);
+        if is_other || self.comparer.differ(sample, new)? {
+            return Ok(false);
         }
-        Ok(())
+        self.inodes[inode].set = Some(set);
+        self.sets[set].inodes.push(inode);
+        Ok(true)
     }
 }
 

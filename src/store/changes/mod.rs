@@ -33,7 +33,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 pub use between::changes_between;
-pub use upper::changes;
+pub use upper::{changes, changes_since};
 
 use crate::fs::{Change, ChangeKind};
 

@@ -131,6 +131,19 @@ fn an_opaque_directory_is_compared_with_all_that_is_beneath() {
 }
 
 #[test]
+fn a_directory_in_an_opaque_one_is_compared_as_if_it_were_opaque() {
+    // The kernel marks the topmost one only: below it nothing is merged.
+    let layers = Layers::new(&[
+        &["d/ = y", "d/same/new", "d/same/far/er"],
+        &["d/same/gone", "d/same/far/er", "d/same/far/lost"],
+    ]);
+    expect(
+        &layers,
+        &["D d/same/far/lost", "D d/same/gone", "A d/same/new"],
+    );
+}
+
+#[test]
 fn a_directory_that_became_something_else_is_modified_and_each_name_in_it_is_gone() {
     let layers = Layers::new(&[&["d = file", "h/new"], &["d/e/f", "d/g", "h"]]);
     // The root has as many subdirectories as before.

@@ -29,18 +29,50 @@ type Names = BTreeMap<Vec<u8>, Option<Found>>;
 /// - [`ErrorKind::LimitExceeded`]: a path above 4 KiB.
 /// - Those of the file system and of `link_groups`.
 pub fn changes(upper: &Dir, lower: &Stack, options: &ChangesOptions<'_>) -> Result<Changes> {
+    walk(upper, None, lower, options)
+}
+
+/// Tells what an overlay is changed against other layers than those that it lies on: against an image that was packed of
+/// it, say. `mounted` is what the upper directory was written over. Where it had nothing, a name that is removed again
+/// leaves no whiteout; so each directory that is in the upper one is compared name by name.
+///
+/// `lower` shows all that is the same in `mounted` and is not in the upper directory: its layers are those of `mounted`,
+/// with layers of this very overlay on top.
+///
+/// # Errors
+///
+/// As [`changes`].
+pub fn changes_since(
+    upper: &Dir,
+    mounted: &Stack,
+    lower: &Stack,
+    options: &ChangesOptions<'_>,
+) -> Result<Changes> {
+    walk(upper, Some(mounted), lower, options)
+}
+
+fn walk(
+    upper: &Dir,
+    mounted: Option<&Stack>,
+    lower: &Stack,
+    options: &ChangesOptions<'_>,
+) -> Result<Changes> {
     let mut walk = Walk {
         upper: Stack::new(vec![upper.open_dir(b".")?], lower.marks()),
+        mounted,
         lower,
         fuse: options.fuse,
         comparer: Comparer::new(options.fuse),
         told: Told::new(options.masks),
         leaves: Vec::new(),
         lost: Vec::new(),
-        pending: vec![Vec::new()],
+        pending: vec![Pending {
+            path: Vec::new(),
+            is_alone: false,
+        }],
     };
-    while let Some(path) = walk.pending.pop() {
-        walk.directory(&path)?;
+    while let Some(pending) = walk.pending.pop() {
+        walk.directory(&pending)?;
     }
     let Walk {
         comparer,
@@ -57,8 +89,17 @@ pub fn changes(upper: &Dir, lower: &Stack, options: &ChangesOptions<'_>) -> Resu
     })
 }
 
+/// A directory of the upper one that is yet to be walked.
+struct Pending {
+    path: Vec<u8>,
+    /// Whether a directory above it hides what is below: then it says so no more itself.
+    is_alone: bool,
+}
+
 struct Walk<'a> {
     upper: Stack,
+    /// What the upper directory was written over, if that is not what it is compared with.
+    mounted: Option<&'a Stack>,
     lower: &'a Stack,
     fuse: bool,
     comparer: Comparer,
@@ -67,12 +108,12 @@ struct Walk<'a> {
     leaves: Vec<Leaf>,
     /// What is gone and had other names.
     lost: Vec<Found>,
-    /// Directories that are yet to be walked.
-    pending: Vec<Vec<u8>>,
+    pending: Vec<Pending>,
 }
 
 impl Walk<'_> {
-    fn directory(&mut self, path: &[u8]) -> Result<()> {
+    fn directory(&mut self, pending: &Pending) -> Result<()> {
+        let path = &pending.path[..];
         if path.len() > MAX_PATH {
             let message = format!("compare layers: path longer than {MAX_PATH} bytes");
             return Err(Error::new(ErrorKind::LimitExceeded, message));
@@ -82,10 +123,13 @@ impl Walk<'_> {
             return Err(Error::new(ErrorKind::Io, message));
         };
         let old = self.lower.lookup(path)?;
+        // Marks of an upper directory are refused wherever they are, not only where they would be read.
+        new.xattrs()?;
         let (names, is_opaque) = self.names(&new)?;
-        let mut balance = self.gone(path, &names, is_opaque)?;
+        let is_alone = pending.is_alone || is_opaque || !self.is_mounted_dir(path)?;
+        let mut balance = self.gone(path, &names, is_alone)?;
         for new in names.into_values().flatten() {
-            balance += self.child(new)?;
+            balance += self.child(new, is_alone)?;
         }
         match old {
             None => {
@@ -122,13 +166,36 @@ impl Walk<'_> {
         Ok((names, is_opaque))
     }
 
-    /// Tells what an upper directory hides. Returns by how much the subdirectories have become more.
-    fn gone(&mut self, path: &[u8], names: &Names, is_opaque: bool) -> Result<i64> {
-        let gone: Vec<Found> = if is_opaque {
+    /// Whether the layers that the upper directory was written over have a directory there, if they are not those that it
+    /// is compared with.
+    fn is_mounted_dir(&self, path: &[u8]) -> Result<bool> {
+        let Some(mounted) = self.mounted else {
+            return Ok(true);
+        };
+        let found = mounted.lookup(path)?;
+        Ok(found.is_some_and(|found| found.stat.is_dir()))
+    }
+
+    /// Tells what an upper directory hides, which is all if it is alone. Returns by how much the subdirectories have become
+    /// more.
+    fn gone(&mut self, path: &[u8], names: &Names, is_alone: bool) -> Result<i64> {
+        let gone: Vec<Found> = if is_alone {
             let below = self.lower.read_dir(path)?.unwrap_or_default();
             let is_there = |name: &Vec<u8>| names.get(name).is_some_and(Option::is_some);
             let gone = below.into_iter().filter(|(name, _)| !is_there(name));
             gone.map(|(_, found)| found).collect()
+        } else if let Some(mounted) = self.mounted {
+            let mut gone = Vec::new();
+            for (name, found) in self.lower.read_dir(path)?.unwrap_or_default() {
+                let is_there = match names.get(&name) {
+                    Some(new) => new.is_some(),
+                    None => mounted.lookup(found.path())?.is_some(),
+                };
+                if !is_there {
+                    gone.push(found);
+                }
+            }
+            gone
         } else {
             let whiteouts = names.iter().filter(|(_, found)| found.is_none());
             let below = whiteouts.map(|(name, _)| self.lower.lookup(&join(path, name)));
@@ -144,15 +211,17 @@ impl Walk<'_> {
     }
 
     /// Looks at what is in an upper directory. Returns by how much the subdirectories have become more.
-    fn child(&mut self, new: Found) -> Result<i64> {
+    fn child(&mut self, new: Found, is_alone: bool) -> Result<i64> {
         let old = self.lower.lookup(new.path())?;
         let was_directory = old.as_ref().is_some_and(|old| old.stat.is_dir());
         let balance = i64::from(new.stat.is_dir()) - i64::from(was_directory);
         if new.stat.is_dir() {
-            self.pending.push(new.path().to_vec());
+            self.pending.push(Pending {
+                path: new.path().to_vec(),
+                is_alone,
+            });
             return Ok(balance);
         }
-        // Marks of an upper directory are refused wherever they are, not only where they would be read.
         if new.stat.kind == InodeKind::File {
             new.xattrs()?;
         }

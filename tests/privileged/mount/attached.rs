@@ -128,6 +128,28 @@ fn what_is_no_mount_is_not_found_and_links_are_not_followed() {
 
 #[test]
 #[ignore = "needs root: run with -- --include-ignored"]
+fn removing_a_tree_stops_at_a_bind_mount_of_the_same_file_system() {
+    let scratch = Scratch::new(&[]);
+    let source = made(&scratch, "source");
+    fs::write(scratch.path("source/precious"), b"1").unwrap();
+    fs::create_dir_all(scratch.path("tree/d/bound")).unwrap();
+    let place = opened(&scratch.path("tree/d/bound"));
+    mount::bind(&source, false, false)
+        .unwrap()
+        .attach(&place)
+        .unwrap();
+    let top = opened(&scratch.path("tree"));
+    let error = top.remove_all(b"d").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy, "{}", error.chain());
+    assert!(scratch.path("source/precious").exists());
+    mount::unmount(&scratch.path("tree/d/bound"), true).unwrap();
+    drop(place);
+    top.remove_all(b"d").unwrap();
+    assert!(scratch.path("source/precious").exists());
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
 fn a_bind_mount_is_read_only_from_the_first_moment_with_all_below_it() {
     let scratch = Scratch::new(&[]);
     let outer = made(&scratch, "outer");

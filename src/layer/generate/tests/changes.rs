@@ -39,6 +39,33 @@ fn entries_and_whiteouts_come_in_the_order_of_the_paths() {
 }
 
 #[test]
+fn a_directory_that_became_a_symbolic_link_takes_nothing_from_where_the_link_leads() {
+    let fixture = Fixture::new();
+    fixture.file("elsewhere/x", "stays");
+    symlink("elsewhere", fixture.path("d")).unwrap();
+    symlink("c", fixture.path("c")).unwrap();
+    symlink("nowhere", fixture.path("n")).unwrap();
+    fixture.file("f", "a file now");
+    let changes = [
+        modified("c"),
+        deleted("c/x"),
+        modified("n"),
+        deleted("n/x"),
+        modified("d"),
+        deleted("d/x"),
+        deleted("d-x"),
+        deleted("d/y/z"),
+        modified("f"),
+        deleted("f/x"),
+    ];
+    let items = fixture.changes(&changes).unwrap();
+    assert_eq!(
+        names(&items),
+        ["c", "d", ".wh.d-x", "f", "f/.wh.x", "n", "n/.wh.x"]
+    );
+}
+
+#[test]
 fn a_file_is_described_and_its_digest_reported() {
     let fixture = Fixture::new();
     let path = fixture.file("f", &"content ".repeat(100_000));

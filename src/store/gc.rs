@@ -1,0 +1,221 @@
+//! What nothing needs any more.
+//!
+//! Roots are the images, the containers and what is mounted. What they do not lead to moves to the trash while nobody
+//! else uses the store, which takes as long as a few renames do; deleting comes after.
+
+use std::collections::BTreeSet;
+
+use super::id::{Key, LayerId};
+use super::patch::PatchId;
+use super::place::Store;
+use crate::error::Result;
+use crate::fs::usage::usage;
+use crate::fs::{atomic, fault, mount};
+use crate::image::ChainId;
+use oci_cas::Digest;
+
+/// What `gc` takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GcOptions {
+    /// Whether it only says what it would take.
+    pub dry_run: bool,
+    /// Whether images go, too, that no container and no mount uses.
+    pub unused_images: bool,
+    /// Whether containers go, too, whose bundle is gone although something was changed in them.
+    pub abandoned: bool,
+}
+
+/// What was taken, or would be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GcReport {
+    /// Layers.
+    pub layers: Vec<LayerId>,
+    /// Records of chains.
+    pub chains: Vec<Option<ChainId>>,
+    /// Patches.
+    pub patches: Vec<PatchId>,
+    /// Images, by the digests of their manifests.
+    pub images: Vec<Digest>,
+    /// Containers whose bundle is gone.
+    pub containers: Vec<Key>,
+    /// Containers whose bundle is gone, and which were kept because something was changed in them.
+    pub kept: Vec<Key>,
+    /// Bytes on disk that layers and containers took.
+    pub bytes: u64,
+    /// Records of mounts that are gone, and leftovers of killed processes.
+    pub leftovers: usize,
+}
+
+impl Store {
+    /// Takes away what nothing needs: layers, chains and patches of no image, container or mount; containers whose
+    /// bundle is gone and in which nothing was changed; leftovers of killed processes.
+    ///
+    /// A death on the way leaves less to take.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if others use the store for longer than the lock may be waited for, and
+    /// whatever keeps the store from being read or written.
+    pub fn gc(&self, options: GcOptions) -> Result<GcReport> {
+        let mut report = GcReport::default();
+        {
+            let _alone = self.exclusive()?;
+            self.collect_containers(options, &mut report)?;
+            self.collect_images(options, &mut report)?;
+            self.collect_layers(options, &mut report)?;
+            if !options.dry_run {
+                report.leftovers += self.forget_dead_mounts()?;
+                report.leftovers += self.forget_temporaries()?;
+                self.forget_locks()?;
+            }
+        }
+        if !options.dry_run {
+            fault::point("gc-marked");
+            // Making a staging directory sweeps up those of the dead.
+            drop(self.staging()?);
+            let staging = self.sub("staging")?;
+            report.leftovers += mount::sweep(&staging)? + mount::sweep_probes(&staging)?;
+            report.leftovers += self.empty_trash()?;
+        }
+        Ok(report)
+    }
+
+    fn collect_containers(&self, options: GcOptions, report: &mut GcReport) -> Result<()> {
+        let active = self.sub("active")?;
+        for container in self.containers()? {
+            let key = container.key().clone();
+            if !container.is_abandoned() || self.live_mount_of(&key)?.is_some() {
+                continue;
+            }
+            if !container.upper()?.names()?.is_empty() && !options.abandoned {
+                report.kept.push(key);
+                continue;
+            }
+            report.bytes += usage(container.dir())?.bytes;
+            if !options.dry_run {
+                // The trash is emptied at the end.
+                let _ = self.throw_away(&active, key.as_str().as_bytes())?;
+                fault::point("gc-container");
+            }
+            report.containers.push(key);
+        }
+        Ok(())
+    }
+
+    fn collect_images(&self, options: GcOptions, report: &mut GcReport) -> Result<()> {
+        if !options.unused_images {
+            return Ok(());
+        }
+        let used = self.chains_in_use(report)?;
+        for image in self.images()? {
+            if used.contains(&image.chain_id()) {
+                continue;
+            }
+            if !options.dry_run {
+                self.remove_image(image.digest())?;
+                fault::point("gc-image");
+            }
+            report.images.push(image.digest().clone());
+        }
+        Ok(())
+    }
+
+    /// The chains of containers that stay, of committed snapshots, and of mounts that are there.
+    fn chains_in_use(&self, report: &GcReport) -> Result<BTreeSet<Option<ChainId>>> {
+        let mut used = BTreeSet::new();
+        for container in self.containers()? {
+            if !report.containers.contains(container.key()) {
+                used.insert(container.meta().chain.clone());
+            }
+        }
+        used.extend(self.snapshot_chains()?);
+        for mount in self.mounts()? {
+            if mount.is_live()? {
+                used.insert(mount.chain);
+            }
+        }
+        Ok(used)
+    }
+
+    fn collect_layers(&self, options: GcOptions, report: &mut GcReport) -> Result<()> {
+        let mut used = self.chains_in_use(report)?;
+        for image in self.images()? {
+            if !report.images.contains(image.digest()) {
+                used.insert(image.chain_id());
+            }
+        }
+        let (mut layers, mut patches) = (BTreeSet::new(), BTreeSet::new());
+        for chain in used
+            .iter()
+            .filter_map(|id| self.recorded_chain(id.as_ref()).transpose())
+        {
+            let chain = chain?;
+            layers.extend(chain.layers);
+            patches.insert(chain.patch);
+        }
+        for mount in self.mounts()? {
+            if mount.is_live()? {
+                patches.extend(mount.patch);
+            }
+        }
+        // First what leads to others, so that a death never leaves a chain without its layers.
+        for id in self.chains()? {
+            if !used.contains(&id) {
+                if !options.dry_run {
+                    self.remove_chain(id.as_ref())?;
+                    fault::point("gc-chain");
+                }
+                report.chains.push(id);
+            }
+        }
+        for id in self.layers()? {
+            if layers.contains(&id) || is_copy_of_used(&id, &layers) {
+                continue;
+            }
+            report.bytes += usage(self.layer(&id)?.dir())?.bytes;
+            if !options.dry_run {
+                let _ = self.throw_away(&self.layer_parent(&id)?, id.place().1.as_bytes())?;
+                fault::point("gc-layer");
+            }
+            report.layers.push(id);
+        }
+        let dir = self.sub("patches")?;
+        for id in self.patches()? {
+            if patches.contains(&id) {
+                continue;
+            }
+            if !options.dry_run {
+                let _ = self.throw_away(&dir, id.to_string().as_bytes())?;
+                fault::point("gc-patch");
+            }
+            report.patches.push(id);
+        }
+        Ok(())
+    }
+
+    /// Removes records that were being written when their processes died. Whoever writes one has a lease.
+    fn forget_temporaries(&self) -> Result<usize> {
+        let mut forgotten = atomic::sweep(self.dir())?;
+        for name in ["chains", "images", "mounts", "names"] {
+            forgotten += atomic::sweep(&self.sub(name)?)?;
+        }
+        for container in self.containers()? {
+            forgotten += atomic::sweep(container.dir())?;
+        }
+        Ok(forgotten)
+    }
+
+    /// Removes the files by which processes have waited for each other: nobody does, as long as the store is ours alone.
+    fn forget_locks(&self) -> Result<()> {
+        let locks = self.sub("locks")?;
+        for name in locks.names()? {
+            locks.remove_all(&name)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a layer is a copy, with other owners, of one that is used.
+fn is_copy_of_used(id: &LayerId, used: &BTreeSet<LayerId>) -> bool {
+    id.before_map().is_some_and(|plain| used.contains(&plain))
+}

@@ -1,0 +1,194 @@
+//! What is in a directory that overlayfs or a copy has made: its record, and what it says of others.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Read;
+
+use oci_cas::digest::BlockHasher;
+
+use crate::error::{Error, Result};
+use crate::fs::descent::Descent;
+use crate::fs::tree::{Inode, NodeId, Tree, Witness};
+use crate::fs::{Dir, InodeId, InodeKind, MarkNamespace, Stat};
+use crate::layer::Changeset;
+
+/// Bytes that are read at once.
+const CHUNK_SIZE: usize = 256 << 10;
+
+/// What a layer consists of that was not made of a stream.
+pub(super) struct Scanned {
+    /// Without the whiteouts.
+    pub tree: Tree,
+    /// Every directory in it describes itself; the root too.
+    pub changeset: Changeset,
+}
+
+/// A directory whose names are being gone through.
+struct Level {
+    node: NodeId,
+    path_length: usize,
+    names: Vec<Vec<u8>>,
+}
+
+/// An inode with several names: its node, and the names so far.
+struct Linked {
+    node: NodeId,
+    names: Vec<Vec<u8>>,
+}
+
+struct Scan {
+    marks: MarkNamespace,
+    tree: Tree,
+    changes: Changeset,
+    linked: HashMap<InodeId, Linked>,
+    uids: BTreeSet<u32>,
+    gids: BTreeSet<u32>,
+    path: Vec<u8>,
+    buffer: Vec<u8>,
+}
+
+/// Reads all of a directory, and takes away the marks by which overlayfs recognises its own copies.
+pub(super) fn scan(root: &Dir, marks: MarkNamespace) -> Result<Scanned> {
+    root.remove_other_marks(b"", marks)?;
+    let mut scan = Scan {
+        marks,
+        tree: Tree::new(inode(&root.stat_self()?, root.xattrs_self()?)),
+        changes: Changeset {
+            root: true,
+            root_opaque: false,
+            ..Changeset::default()
+        },
+        linked: HashMap::new(),
+        uids: BTreeSet::new(),
+        gids: BTreeSet::new(),
+        path: Vec::new(),
+        buffer: vec![0; CHUNK_SIZE],
+    };
+    let mut descent = Descent::new(root)?;
+    scan.count(&root.stat_self()?);
+    let mut levels = vec![Level {
+        node: Tree::ROOT,
+        path_length: 0,
+        names: descent.dir().names()?,
+    }];
+    while let Some(level) = levels.last_mut() {
+        scan.path.truncate(level.path_length);
+        let Some(name) = level.names.pop() else {
+            levels.pop();
+            descent.leave()?;
+            continue;
+        };
+        if !scan.path.is_empty() {
+            scan.path.push(b'/');
+        }
+        scan.path.extend_from_slice(&name);
+        let Some(node) = scan.name(descent.dir(), level.node, &name)? else {
+            continue;
+        };
+        descent.enter(&name)?;
+        levels.push(Level {
+            node,
+            path_length: scan.path.len(),
+            names: descent.dir().names()?,
+        });
+    }
+    Ok(scan.finish())
+}
+
+impl Scan {
+    /// Takes in one name; its node if it is a directory.
+    fn name(&mut self, dir: &Dir, parent: NodeId, name: &[u8]) -> Result<Option<NodeId>> {
+        let stat = dir.stat(name)?;
+        if stat.is_whiteout() {
+            self.changes.whiteouts.push(self.path.clone());
+            return Ok(None);
+        }
+        if !stat.is_dir()
+            && let Some(linked) = self.linked.get_mut(&stat.id)
+        {
+            self.tree.insert_link(parent, name, linked.node);
+            linked.names.push(self.path.clone());
+            return Ok(None);
+        }
+        dir.remove_other_marks(name, self.marks)?;
+        let mut xattrs = dir.xattrs(name)?;
+        let count = xattrs.len();
+        xattrs.retain(|(name, _)| self.marks.mark(name).is_none());
+        if stat.is_dir() && xattrs.len() < count {
+            self.changes.fresh.push(self.path.clone());
+        }
+        // The marks that were taken away have changed it.
+        let mut made = inode(&dir.stat(name)?, xattrs);
+        match stat.kind {
+            InodeKind::Symlink => made.link = dir.read_link(name)?.into(),
+            InodeKind::File => made.sha256 = Some(self.hash(dir, name)?),
+            _ => {}
+        }
+        self.count(&stat);
+        let node = self.tree.insert(parent, name, made);
+        if stat.nlink > 1 && !stat.is_dir() {
+            let names = vec![self.path.clone()];
+            self.linked.insert(stat.id, Linked { node, names });
+        }
+        Ok(stat.is_dir().then_some(node))
+    }
+
+    fn count(&mut self, stat: &Stat) {
+        self.changes.files += 1;
+        if stat.kind == InodeKind::File {
+            self.changes.size += stat.size;
+        }
+        self.uids.insert(stat.uid);
+        self.gids.insert(stat.gid);
+    }
+
+    fn hash(&mut self, dir: &Dir, name: &[u8]) -> Result<[u8; 32]> {
+        let mut file = dir.open_file(name)?;
+        let mut hasher = BlockHasher::new();
+        loop {
+            match file.read(&mut self.buffer) {
+                Ok(0) => return Ok(hasher.finish()),
+                Ok(count) => hasher.update(&self.buffer[..count]),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io("read", dir.path_of(name), error)),
+            }
+        }
+    }
+
+    fn finish(mut self) -> Scanned {
+        let mut groups = BTreeMap::new();
+        for linked in self
+            .linked
+            .into_values()
+            .filter(|linked| linked.names.len() > 1)
+        {
+            let mut names = linked.names;
+            names.sort_unstable();
+            groups.insert(names[0].clone(), names);
+        }
+        self.changes.link_groups = groups.into_values().collect();
+        self.changes.whiteouts.sort_unstable();
+        self.changes.fresh.sort_unstable();
+        self.changes.uids = self.uids.into_iter().collect();
+        self.changes.gids = self.gids.into_iter().collect();
+        Scanned {
+            tree: self.tree,
+            changeset: self.changes,
+        }
+    }
+}
+
+fn inode(stat: &Stat, xattrs: crate::fs::xattr::Xattrs) -> Inode {
+    Inode {
+        kind: stat.kind,
+        mode: stat.mode,
+        uid: stat.uid,
+        gid: stat.gid,
+        size: stat.size,
+        nlink: stat.nlink,
+        mtime: stat.mtime,
+        link: Box::default(),
+        sha256: None,
+        xattrs,
+        witness: Some(Witness::of(stat)),
+    }
+}

@@ -1,0 +1,107 @@
+//! Chains with other owners on disk, where the kernel has no id-mapped mounts: copies of layers, made once for each map.
+
+use std::fmt::Write as _;
+use std::io::{BufReader, BufWriter};
+
+use oci_cas::{Algorithm, Digest};
+
+use super::chain::Chain;
+use super::id::LayerId;
+use super::layer::{CONTENT, LAYER, LayerMeta, RECORD, new_file, now, write_meta};
+use super::patch::{Attributes, Patch, PatchId};
+use super::place::Store;
+use super::remap::{remap_layer, remap_record};
+use super::unpack::{lock_of, make_dir};
+use crate::error::Result;
+use crate::fs::descent::Descent;
+use crate::fs::{Dir, MapOptions, fault};
+
+impl Store {
+    /// The directories of a chain with the owners that maps give them, topmost first, and the name of the first.
+    pub(super) fn remapped_lowers(
+        &self,
+        chain: &Chain,
+        maps: &MapOptions,
+    ) -> Result<(PatchId, Vec<Dir>)> {
+        let patch = self.remapped_patch(&self.patch(&chain.patch)?, maps)?;
+        let mut lowers = vec![self.patch(&patch)?];
+        for id in &chain.layers {
+            lowers.push(self.layer(&self.remapped_layer(id, maps)?)?.content()?);
+        }
+        Ok((patch, lowers))
+    }
+
+    fn remapped_layer(&self, id: &LayerId, maps: &MapOptions) -> Result<LayerId> {
+        let mapped = id.remapped(&digest_of(maps));
+        if self.has_layer(&mapped)? {
+            return Ok(mapped);
+        }
+        let _once = self.lock_name(&lock_of(&mapped))?;
+        if self.has_layer(&mapped)? {
+            return Ok(mapped);
+        }
+        let layer = self.layer(id)?;
+        let staging = self.staging()?;
+        let made = make_dir(staging.dir(), LAYER)?;
+        remap_layer(&layer.content()?, &make_dir(&made, CONTENT)?, maps)?;
+        let record = BufReader::new(layer.dir().open_file(RECORD.as_bytes())?);
+        remap_record(record, BufWriter::new(new_file(&made, RECORD)?), maps)?;
+        let mut meta = layer.meta()?;
+        let host = |ids: &[u32], map: &crate::fs::IdMap| -> Result<Vec<u32>> {
+            ids.iter().map(|&id| map.to_host(id)).collect()
+        };
+        meta.changeset.uids = host(&meta.changeset.uids, &maps.uid)?;
+        meta.changeset.gids = host(&meta.changeset.gids, &maps.gid)?;
+        let meta = LayerMeta {
+            created: now(),
+            ..meta
+        };
+        write_meta(&made, &meta)?;
+        self.sync()?;
+        fault::point("layer-remapped");
+        self.publish_layer(&mapped, &staging, LAYER)?;
+        Ok(mapped)
+    }
+
+    /// A patch is small enough to be read and written anew.
+    fn remapped_patch(&self, patch: &Dir, maps: &MapOptions) -> Result<PatchId> {
+        let mut entries = std::collections::BTreeMap::new();
+        let mut descent = Descent::new(patch)?;
+        let mut way = Vec::new();
+        let mut levels = vec![(0, descent.dir().names()?)];
+        let mapped = |dir: &Dir| -> Result<Attributes> {
+            let mut attributes = Attributes::of_dir(dir, self.marks())?;
+            (attributes.uid, attributes.gid) = maps.to_host(attributes.uid, attributes.gid)?;
+            Ok(attributes)
+        };
+        entries.insert(Vec::new(), mapped(descent.dir())?);
+        while let Some((length, names)) = levels.last_mut() {
+            way.truncate(*length);
+            let Some(name) = names.pop() else {
+                levels.pop();
+                descent.leave()?;
+                continue;
+            };
+            if !way.is_empty() {
+                way.push(b'/');
+            }
+            way.extend_from_slice(&name);
+            descent.enter(&name)?;
+            entries.insert(way.clone(), mapped(descent.dir())?);
+            levels.push((way.len(), descent.dir().names()?));
+        }
+        self.write_patch(&Patch(entries))
+    }
+}
+
+/// What tells maps apart.
+fn digest_of(maps: &MapOptions) -> Digest {
+    let mut text = String::new();
+    for (kind, map) in [("uid", &maps.uid), ("gid", &maps.gid)] {
+        for range in &map.0 {
+            // Writing to a `String` cannot fail.
+            let _ = writeln!(text, "{kind} {range}");
+        }
+    }
+    Digest::of(Algorithm::Sha256, text.as_bytes())
+}

@@ -1,0 +1,55 @@
+//! What was taken away: moved to `trash/` by one rename, so that it is gone for everybody, and deleted in peace.
+
+use super::place::Store;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::staging::unique_name;
+use crate::fs::{Dir, fault};
+
+/// Something that was thrown away and is to be deleted.
+#[derive(Debug)]
+#[must_use = "what is not emptied stays until `gc`"]
+pub(super) struct Thrown {
+    trash: Dir,
+    name: String,
+}
+
+impl Store {
+    /// Moves a name of one of the store's directories to the trash.
+    pub(super) fn throw_away(&self, dir: &Dir, name: &[u8]) -> Result<Thrown> {
+        let trash = self.sub("trash")?;
+        let thrown = unique_name("t-");
+        dir.rename_new(name, &trash, thrown.as_bytes())?;
+        dir.sync_names()?;
+        Ok(Thrown {
+            trash,
+            name: thrown,
+        })
+    }
+
+    /// Deletes what is in the trash, and says how many things that were.
+    pub(super) fn empty_trash(&self) -> Result<usize> {
+        let trash = self.sub("trash")?;
+        let names = trash.names()?;
+        for name in &names {
+            delete(&trash, name)?;
+        }
+        Ok(names.len())
+    }
+}
+
+impl Thrown {
+    /// Deletes it.
+    pub(super) fn empty(self) -> Result<()> {
+        delete(&self.trash, self.name.as_bytes())
+    }
+}
+
+fn delete(trash: &Dir, name: &[u8]) -> Result<()> {
+    fault::point("trash");
+    // Directories that nobody may look into, such as the kernel's own in `work`, are opened up on the way.
+    match trash.remove_all(name) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::context(error, "empty the trash")),
+    }
+}
