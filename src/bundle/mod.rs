@@ -17,6 +17,7 @@
 mod env;
 mod map_options;
 mod meta;
+mod overlay;
 mod rootless;
 mod runtime_config;
 mod spec_version;
@@ -24,6 +25,7 @@ mod template;
 mod users;
 
 pub use meta::Metadata;
+pub use overlay::OverlayMetadata;
 pub use rootless::{MountFlags, to_rootless};
 pub use runtime_config::{RuntimeConfigOptions, runtime_config, to_config_json};
 pub use spec_version::lowest_spec_version;

@@ -7,8 +7,8 @@ use super::exit::Exit;
 use super::log::Threshold;
 use super::ui::Ui;
 use super::{
-    cat, config, diff, files, gc, init, insert, layers, list, new, raw, rebase, remove, repack,
-    squash, stat, tag, unpack, validate,
+    cat, config, diff, files, gc, init, insert, layers, list, mount, new, raw, rebase, remove,
+    remove_bundle, repack, squash, stat, store, tag, umount, unpack, unshare, validate,
 };
 
 /// modifies Open Container images
@@ -51,6 +51,9 @@ pub struct Globals {
 enum Command {
     #[command(subcommand)]
     Raw(raw::Command),
+    #[command(subcommand)]
+    Store(Box<store::Command>),
+    Unshare(unshare::Args),
     Config(Box<config::Args>),
     Unpack(unpack::Args),
     Repack(Box<repack::Args>),
@@ -66,6 +69,9 @@ enum Command {
     Squash(squash::Args),
     Layers(layers::Args),
     Rebase(rebase::Args),
+    Mount(Box<mount::Args>),
+    Umount(umount::Args),
+    RemoveBundle(remove_bundle::Args),
     Gc(gc::Args),
     Init(init::Args),
     #[command(visible_alias = "ls")]
@@ -94,16 +100,26 @@ pub const CATEGORIES: &[(&str, &[&str])] = &[
             "files",
             "diff",
             "squash",
+            "mount",
+            "umount",
+            "remove-bundle",
         ],
     ),
     ("layout", &["gc", "init", "list", "validate"]),
 ];
 
 impl App {
+    /// Whether signals are for a program that the command runs, and not for the command.
+    pub fn leaves_signals(&self) -> bool {
+        matches!(self.command, Command::Unshare(_))
+    }
+
     /// Runs the command that the arguments name.
     pub fn run(&self, ui: &Ui) -> Result<Exit> {
         match &self.command {
             Command::Raw(command) => command.run(ui),
+            Command::Store(command) => command.run(ui),
+            Command::Unshare(args) => unshare::run(args, ui),
             Command::Config(args) => config::run(args, ui),
             Command::Unpack(args) => unpack::run(args, ui),
             Command::Repack(args) => repack::run(args, ui),
@@ -118,6 +134,9 @@ impl App {
             Command::Squash(args) => squash::run(args, ui),
             Command::Layers(args) => layers::run(args, ui),
             Command::Rebase(args) => rebase::run(args, ui),
+            Command::Mount(args) => mount::run(args, ui),
+            Command::Umount(args) => umount::run(args, ui),
+            Command::RemoveBundle(args) => remove_bundle::run(args, ui),
             Command::Gc(args) => gc::run(args, ui),
             Command::Init(args) => init::run(args, ui),
             Command::List(args) => list::run(args, ui),

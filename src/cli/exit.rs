@@ -1,4 +1,4 @@
-//! Exit codes, which are umoci's.
+//! Exit codes, which are umoci's where it has the command.
 
 use std::process::ExitCode;
 
@@ -9,8 +9,12 @@ pub enum Exit {
     Success,
     /// 1: any error, in the arguments or in the work.
     Failure,
+    /// 2: `store check` has found something wrong and repaired all of it.
+    Repaired,
     /// 3: there is no such command or help topic.
     UnknownCommand,
+    /// That of the program that `unshare` has run.
+    Program(u8),
 }
 
 impl From<Exit> for ExitCode {
@@ -18,7 +22,9 @@ impl From<Exit> for ExitCode {
         match exit {
             Exit::Success => Self::SUCCESS,
             Exit::Failure => Self::FAILURE,
+            Exit::Repaired => Self::from(2),
             Exit::UnknownCommand => Self::from(3),
+            Exit::Program(code) => Self::from(code),
         }
     }
 }

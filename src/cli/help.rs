@@ -37,8 +37,8 @@ pub fn render(program: &str, tree: &Command, path: &[String]) -> String {
         describe(&mut page, command);
     }
     if command.has_subcommands() {
-        commands(&mut page, command);
-    } else if let Some(category) = category(command.get_name()) {
+        commands(&mut page, command, path);
+    } else if let Some(category) = category(path) {
         let _ = write!(page, "CATEGORY:\n   {category}\n\n");
     }
     options(&mut page, command, path.is_empty());
@@ -128,15 +128,25 @@ fn value_name(arg: &Arg) -> String {
         .map_or_else(|| "<value>".to_owned(), |name| format!("<{name}>"))
 }
 
-fn category(name: &str) -> Option<&'static str> {
+/// The group of a command, by the path of its names.
+fn category(path: &[String]) -> Option<&'static str> {
+    let (name, parents) = path.split_last()?;
+    // Commands on the store have names that others have, too.
+    if parents.first().is_some_and(|parent| parent == "store") {
+        return None;
+    }
     let mut groups = CATEGORIES.iter();
     groups
-        .find(|(_, names)| names.contains(&name))
+        .find(|(_, names)| names.contains(&name.as_str()))
         .map(|(group, _)| *group)
 }
 
 /// The commands: those of no group first, then group by group.
-fn commands(page: &mut String, parent: &Command) {
+fn commands(page: &mut String, parent: &Command, path: &[String]) {
+    let group_of = |command: &Command| {
+        let name = command.get_name().to_owned();
+        category(&[path, &[name]].concat())
+    };
     let row = |command: &Command| {
         let aliases = command.get_visible_aliases();
         let names = aliases.fold(command.get_name().to_owned(), |names, alias| {
@@ -149,9 +159,7 @@ fn commands(page: &mut String, parent: &Command) {
         .filter(|command| !command.is_hide_set())
         .collect();
     page.push_str("COMMANDS:\n");
-    let ungrouped = visible
-        .iter()
-        .filter(|command| category(command.get_name()).is_none());
+    let ungrouped = visible.iter().filter(|command| group_of(command).is_none());
     let mut rows: Vec<_> = ungrouped.map(|command| row(command)).collect();
     let help = "shows a list of commands or help for one command";
     rows.push(("help, h".to_owned(), help.to_owned()));
@@ -159,7 +167,8 @@ fn commands(page: &mut String, parent: &Command) {
     for (group, names) in CATEGORIES {
         let members = names.iter().filter_map(|name| {
             let mut visible = visible.iter();
-            visible.find(|command| command.get_name() == *name)
+            let member = visible.find(|command| command.get_name() == *name)?;
+            (group_of(member) == Some(*group)).then_some(member)
         });
         let rows: Vec<_> = members.map(|command| row(command)).collect();
         if !rows.is_empty() {

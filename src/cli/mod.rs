@@ -8,7 +8,9 @@
 //! - One file per command: an arguments struct, whose doc comment is the help, and one function `run`. The work is in
 //!   [`oci_bundle::ops`], which prints nothing and returns data.
 //! - stdout is data, stderr is talk. Both go through [`ui::Ui`]; nothing here calls `println!` or exits.
-//! - The environment is read here only, and only `SOURCE_DATE_EPOCH`, `NO_COLOR` and `TERM`.
+//! - The environment is read here only: `SOURCE_DATE_EPOCH`, `NO_COLOR` and `TERM`; in `store_args.rs` what says where
+//!   the store is, and `BUNDLE_MOUNT_API`, `BUNDLE_NO_IDMAP` and `BUNDLE_FAULT`, which are for tests; `SHELL` in
+//!   `unshare.rs`.
 //! - The program answers under the name that it was called by, so a symlink named `umoci` is a drop-in for umoci.
 
 #![allow(
@@ -31,6 +33,7 @@ mod json;
 mod layers;
 mod list;
 mod log;
+mod mount;
 mod name;
 mod new;
 mod progress;
@@ -38,6 +41,7 @@ mod quote;
 mod raw;
 mod rebase;
 mod remove;
+mod remove_bundle;
 mod repack;
 mod signals;
 mod size;
@@ -45,11 +49,15 @@ mod squash;
 mod start;
 mod stat;
 mod stat_text;
+mod store;
+mod store_args;
 mod syntax;
 mod tag;
 mod time;
 mod ui;
+mod umount;
 mod unpack;
+mod unshare;
 mod validate;
 
 pub use start::main;

@@ -2,13 +2,14 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_bundle::ops::RepackOptions;
 use oci_bundle::{Result, ops};
 
 use super::args::{CompressArgs, HistoryArgs, ImageArgs, path_parser};
 use super::exit::Exit;
+use super::store_args::StoreArgs;
 use super::time::source_date_epoch;
 use super::ui::Ui;
 
@@ -63,6 +64,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
         compress: args.compress.options(),
         history: args.history.options(epoch)?,
         source_date_epoch: epoch,
+        // Where the store is, the bundle says.
+        store: Some(StoreArgs::default().options_at(Path::new(""))?),
     };
     ops::repack(&args.image.image, &args.bundle, &options, &ui.progress())?;
     Ok(Exit::Success)

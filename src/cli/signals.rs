@@ -11,9 +11,20 @@ use std::thread;
 
 use oci_bundle::fs::probe::ignores_signal;
 use oci_bundle::fs::staging::remove_all_live;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::{flag, low_level};
+
+/// Leaves the signals of the terminal to a program that this one runs and waits for: that gets them too, as what they are by
+/// default. (Ignored ones it would inherit, handled ones it does not.) Others end the process at once.
+pub fn leave_to_others() -> io::Result<()> {
+    for signal in [SIGINT, SIGQUIT] {
+        if !ignores_signal(signal) {
+            flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+        }
+    }
+    Ok(())
+}
 
 /// Watches for signals from here on.
 pub fn watch() -> io::Result<()> {

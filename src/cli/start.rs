@@ -89,7 +89,12 @@ fn run(tree: clap::Command, argv: Vec<OsString>) -> Result<Exit> {
         ));
     }
     // Without it, a signal leaves what the next run sweeps up.
-    if let Err(error) = signals::watch() {
+    let watched = if app.leaves_signals() {
+        signals::leave_to_others()
+    } else {
+        signals::watch()
+    };
+    if let Err(error) = watched {
         ui.warn(&format!("signals are not handled: {error}"));
     }
     Ok(app.run(&ui).unwrap_or_else(|error| {

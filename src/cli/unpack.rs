@@ -6,6 +6,8 @@ use oci_bundle::{Result, ops};
 
 use super::args::{ImageArgs, UnpackArgs, path_parser};
 use super::exit::Exit;
+use super::mount::MountArgs;
+use super::store_args::StoreArgs;
 use super::ui::Ui;
 
 /// unpacks a reference into an OCI runtime bundle
@@ -21,6 +23,16 @@ pub struct Args {
     #[command(flatten)]
     unpack: UnpackArgs,
 
+    /// mount the layers, unpacked once in the layer store and shared, instead of copying them into the bundle
+    #[arg(long)]
+    overlay: bool,
+
+    #[command(flatten)]
+    mount: MountArgs,
+
+    #[command(flatten)]
+    store: StoreArgs,
+
     /// directory of the new bundle
     #[arg(required = true, value_name = "bundle", value_parser = path_parser())]
     bundle: PathBuf,
@@ -28,6 +40,12 @@ pub struct Args {
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let options = args.unpack.options();
+    if args.overlay {
+        let (image, bundle) = (&args.image.image, &args.bundle);
+        let (store, mount) = (args.store.open()?, args.mount.options());
+        ops::store::unpack_overlay(image, bundle, &store, &options, &mount, &ui.progress())?;
+        return Ok(Exit::Success);
+    }
     ops::unpack(&args.image.image, &args.bundle, &options, &ui.progress())?;
     Ok(Exit::Success)
 }

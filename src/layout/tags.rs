@@ -18,6 +18,19 @@ impl Layout {
         Ok(self.read_index()?.names().map(str::to_owned).collect())
     }
 
+    /// Gives a blob that is in the layout a name, in place of what had it.
+    ///
+    /// # Errors
+    ///
+    /// When the index cannot be read, locked or replaced; it is as before then.
+    pub fn add(&self, tag: &Tag, descriptor: &Descriptor) -> Result<()> {
+        let added = self.update_index(|index| {
+            index.set(tag, descriptor.raw().clone());
+            Ok(())
+        });
+        added.context(|| format!("add tag {tag}"))
+    }
+
     /// Points `new` at what `source` points at, in place of what had the name.
     ///
     /// A manifest inside an index is lifted to the top level with its own platform and annotations; those of the entry

@@ -79,11 +79,7 @@ pub fn add_layer(
             error.chain()
         ));
     }
-    if options.history.none {
-        progress.warn(format_args!(
-            "the new layer has no history entry, so the history no longer covers all layers"
-        ));
-    }
+    options.history.warn_of_none(progress);
     let tag = options.tag.as_ref().unwrap_or(&image.tag);
     layout.edit(&image.tag, platform, tag, |mutator| {
         let author = mutator.author().to_owned();

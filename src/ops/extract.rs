@@ -132,6 +132,15 @@ impl Found {
     pub(super) fn open(reference: &Reference, platform: Option<&Platform>) -> Result<Self> {
         let layout = Layout::open(&reference.layout)?;
         let path = layout.resolve(&reference.tag, platform)?;
+        Self::of(layout, path)
+    }
+
+    /// An image of a layout, by the way to its manifest.
+    pub(super) fn at(layout: &std::path::Path, path: DescriptorPath) -> Result<Self> {
+        Self::of(Layout::open(layout)?, path)
+    }
+
+    fn of(layout: Layout, path: DescriptorPath) -> Result<Self> {
         let manifest = layout.manifest(path.target())?;
         let config = layout.config(&manifest.config)?;
         Ok(Self {

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::image::normalize_time;
 use crate::layout::NewHistory;
+use crate::progress::Progress;
 use crate::{Result, ResultExt};
 
 /// The history entry that an operation adds. What is `None` is the operation's own choice.
@@ -50,6 +51,15 @@ impl HistoryOptions {
             comment: or(&self.comment, ""),
             empty_layer,
         }))
+    }
+
+    /// Warns of a layer that gets no entry.
+    pub(super) fn warn_of_none(&self, progress: &dyn Progress) {
+        if self.none {
+            progress.warn(format_args!(
+                "the new layer has no history entry, so the history no longer covers all layers"
+            ));
+        }
     }
 }
 

@@ -47,11 +47,7 @@ pub fn insert(
     let (layer, diff_id) = layout.store_layer(encoder, &BTreeMap::new(), &mut |out| {
         generate_insert_layer(out, insertions, &options.layer, progress)
     })?;
-    if options.history.none {
-        progress.warn(format_args!(
-            "the new layer has no history entry, so the history no longer covers all layers"
-        ));
-    }
+    options.history.warn_of_none(progress);
     let tag = options.tag.as_ref().unwrap_or(&image.tag);
     layout.edit(&image.tag, platform, tag, |mutator| {
         let history = options.history.entry("umoci insert", "", false)?;

@@ -65,11 +65,7 @@ pub fn squash(image: &Reference, options: &SquashOptions, progress: &dyn Progres
             .map(|_| ())
         })
         .context(|| "squash layers")?;
-    if options.history.none {
-        progress.warn(format_args!(
-            "the new layer has no history entry, so the history no longer covers all layers"
-        ));
-    }
+    options.history.warn_of_none(progress);
     replace(layout, image, options, keep, &before, (descriptor, diff_id))
 }
 

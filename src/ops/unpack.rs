@@ -22,7 +22,7 @@ use crate::mtree::StatIndex;
 use crate::progress::Progress;
 
 /// The name of the runtime configuration in a bundle (runtime-spec).
-const CONFIG_NAME: &str = "config.json";
+pub(super) const CONFIG_NAME: &str = "config.json";
 
 /// How the names of staging directories begin.
 pub(super) const STAGING_PREFIX: &str = ".bundle-unpack-";
@@ -194,7 +194,7 @@ fn unpack_to_bundle(
 }
 
 /// Where the bundle goes.
-enum Target<'a> {
+pub(super) enum Target<'a> {
     /// The directory does not exist: the staging directory becomes it.
     New {
         parent: &'a Path,
@@ -207,7 +207,11 @@ enum Target<'a> {
 
 impl<'a> Target<'a> {
     /// Finds out, and makes the directories above a new bundle.
-    fn open(bundle: &'a Path, access: Access, record_name: Option<&str>) -> Result<Self> {
+    pub(super) fn open(
+        bundle: &'a Path,
+        access: Access,
+        record_name: Option<&str>,
+    ) -> Result<Self> {
         match Dir::open(bundle, access) {
             Ok(dir) => {
                 if dir.stat_self()?.id == Dir::open(Path::new("/"), Access::Plain)?.stat_self()?.id
@@ -216,6 +220,8 @@ impl<'a> Target<'a> {
                     return Err(Error::new(ErrorKind::InvalidInput, message)
                         .with_hint("name a new directory"));
                 }
+                // What an unpack that was killed has moved here is no bundle.
+                Staging::sweep(&dir, STAGING_PREFIX);
                 for name in [CONFIG_NAME, ROOTFS_NAME, Metadata::FILE_NAME]
                     .into_iter()
                     .chain(record_name)
@@ -243,14 +249,19 @@ impl<'a> Target<'a> {
         }
     }
 
-    fn stage(&self, access: Access) -> Result<Staging> {
+    pub(super) fn stage(&self, access: Access) -> Result<Staging> {
         match self {
             Self::New { parent, .. } => Staging::create(parent, STAGING_PREFIX, access),
             Self::Existing { bundle, .. } => Staging::create(bundle, STAGING_PREFIX, access),
         }
     }
 
-    fn publish(self, staging: Staging, names: &[&[u8]], index_name: Option<&str>) -> Result<()> {
+    pub(super) fn publish(
+        self,
+        staging: Staging,
+        names: &[&[u8]],
+        index_name: Option<&str>,
+    ) -> Result<()> {
         match self {
             Self::New { name, made, .. } => {
                 staging.publish_as(name)?;

@@ -7,14 +7,17 @@
 //! - `image`: images as recipes
 //! - `tree`: reading and comparing directory trees
 //! - `edit`: bundles under edit, with either tool
-//! - `overlay_changes`: overlays beside flat trees
-//! - `store_*`: the layer store as a library
+//! - `crash`: what a death or a power cut leaves of the store; `crowd`: many processes on one
+//! - `overlay`, `overlay_changes`, `overlay_repack`: overlays beside flat trees
+//! - `store_*`: the layer store as a library, and its commands
 //! - all others: the tests of what they are called
 //!
 //! `BUNDLE_TEST_BINARY` names another program with umoci's command line to be tested instead of ours.
 
 mod archives;
 mod containers;
+mod crash;
+mod crowd;
 mod edit;
 mod image;
 mod insert;
@@ -22,12 +25,15 @@ mod interop;
 mod interrupted;
 mod machine;
 mod mount;
+mod overlay;
 mod overlay_changes;
+mod overlay_repack;
 mod properties;
 mod race;
 mod repack;
 mod rootless;
 mod stat_index;
+mod store_cli;
 mod store_content;
 mod store_driver;
 mod store_repository;

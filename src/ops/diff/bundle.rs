@@ -12,6 +12,8 @@ use crate::fs::tree::{NodeId, Tree};
 use crate::fs::{InodeId, MapOptions, Root, Stat, probe, xattr};
 use crate::image::Descriptor;
 use crate::layer::ROOTFS_NAME;
+use crate::ops::store::OverlayBundle;
+use crate::store::StoreOptions;
 
 /// Bytes that are read at once.
 const CHUNK_SIZE: usize = 128 << 10;
@@ -44,7 +46,11 @@ impl Bundle {
         } else {
             Access::Plain
         };
-        let root = Root::open(&path.join(ROOTFS_NAME), access)?;
+        // Whether it is mounted or not: what is in the store counts.
+        let root = match OverlayBundle::open(path, |store| StoreOptions::new(store))? {
+            Some(overlay) => Root::from_dir(overlay.contents()?.root()?, access)?,
+            None => Root::open(&path.join(ROOTFS_NAME), access)?,
+        };
         Ok(Self {
             dir,
             root,
@@ -184,7 +190,7 @@ impl Reader<'_> {
         let recorded = xattrs
             .iter()
             .find(|(name, _)| name == xattr::ROOTLESS_OWNER)
-            .and_then(|(_, value)| parse_owner(value));
+            .and_then(|(_, value)| xattr::read_rootless_owner(value));
         let (uid, gid) = if self.maps.rootless {
             recorded.unwrap_or((0, 0))
         } else {
@@ -242,46 +248,5 @@ pub(super) fn hash(dir: &Dir, name: &[u8]) -> Result<[u8; 32]> {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(Error::io("read", dir.path_of(name), error)),
         }
-    }
-}
-
-/// Reads the value of [`xattr::ROOTLESS_OWNER`]: two protobuf varint fields, in which the id 0 is written as `u32::MAX`.
-fn parse_owner(value: &[u8]) -> Option<(u32, u32)> {
-    let mut ids = [0, 0];
-    let mut rest = value.iter();
-    while let Some(tag) = rest.next() {
-        let field = match tag {
-            0x08 => 0,
-            0x10 => 1,
-            _ => return None,
-        };
-        let mut id: u64 = 0;
-        for shift in (0..35).step_by(7) {
-            let byte = *rest.next()?;
-            id |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                break;
-            }
-        }
-        let id = u32::try_from(id).ok()?;
-        ids[field] = if id == u32::MAX { 0 } else { id };
-    }
-    Some((ids[0], ids[1]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rootless_owners_are_read_as_they_are_written() {
-        for owner in [(992, 123), (0, 456), (98, 0), (0, 0), (u32::MAX - 1, 1)] {
-            let value = xattr::rootless_owner(owner.0, owner.1);
-            assert_eq!(parse_owner(&value), Some(owner));
-        }
-        for wrong in [&b"\x08"[..], b"\x08\xff", b"\x18\x01"] {
-            assert_eq!(parse_owner(wrong), None);
-        }
-        assert_eq!(parse_owner(b""), Some((0, 0)));
     }
 }

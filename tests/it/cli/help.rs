@@ -29,6 +29,33 @@ const COMMANDS: &[(&str, &str)] = &[
     ("raw runtime-config", "raw runtime-config"),
     ("raw config", "raw runtime-config"),
     ("raw mtree-validate", "raw mtree-validate"),
+    ("mount", "mount"),
+    ("umount", "umount"),
+    ("remove-bundle", "remove-bundle"),
+    ("unshare", "unshare"),
+    ("store", "store"),
+    ("store status", "store status"),
+    ("store probe", "store probe"),
+    ("store ls", "store ls"),
+    ("store inspect", "store inspect"),
+    ("store usage", "store usage"),
+    ("store changes", "store changes"),
+    ("store diff", "store diff"),
+    ("store prepare", "store prepare"),
+    ("store mount", "store mount"),
+    ("store umount", "store umount"),
+    ("store commit", "store commit"),
+    ("store tag", "store tag"),
+    ("store untag", "store untag"),
+    ("store remove", "store remove"),
+    ("store gc", "store gc"),
+    ("store check", "store check"),
+    ("store shutdown", "store shutdown"),
+    ("store export", "store export"),
+    ("store import", "store import"),
+    ("store version", "store version"),
+    ("store list", "store ls"),
+    ("store rm", "store remove"),
 ];
 
 #[test]
@@ -79,6 +106,22 @@ fn hidden_things_are_on_no_page() {
 }
 
 #[test]
+fn commands_on_the_store_are_in_no_group() {
+    let scratch = Scratch::new();
+    let page = scratch.ok("store");
+    assert!(
+        !page.contains("   image:\n") && !page.contains("   layout:\n"),
+        "{page}"
+    );
+    assert!(
+        page.contains("\n   remove, rm ") && page.contains("\n   ls, list "),
+        "{page}"
+    );
+    assert!(!scratch.ok("store gc --help").contains("CATEGORY"));
+    assert!(scratch.ok("gc --help").contains("CATEGORY:\n   layout\n"));
+}
+
+#[test]
 fn help_wins_over_missing_arguments_and_leaves_no_trace() {
     let scratch = Scratch::new();
     scratch.ok("init --layout new --help");
@@ -106,6 +149,8 @@ fn the_usage_line_has_all_that_stands_without_a_flag() {
         ("cat", " --image <path[:tag]> <path>...\n"),
         ("files", " --image <path[:tag]> [<path>]\n"),
         ("diff", " --image <path[:tag]> [<other-image>]\n"),
+        ("unshare", " [<command>]...\n"),
+        ("store mount", " <name> <dir>\n"),
     ] {
         let page = scratch.ok(&format!("{command} --help"));
         assert!(page.contains(usage), "{page}");

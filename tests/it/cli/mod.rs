@@ -19,5 +19,6 @@ mod repack;
 mod signals;
 mod squash;
 mod stat;
+mod store;
 mod unpack;
 mod validate;

@@ -1,26 +1,31 @@
 //! `repack`: what has changed in a bundle's root file system becomes a layer of an image.
 //!
 //! The image that the bundle was unpacked from is named by its `umoci.json`, not by a tag: the tag is only where the result
-//! goes. What has changed is found by one walk ([`mtree::diff`]), which reads as good as nothing of what has not; what
-//! has is read once, on its way into the layer. The new record of a refreshed bundle comes out of the same walk.
+//! goes. What has changed is found by one walk, of the root file system (`flat.rs`, [`mtree::diff`](crate::mtree::diff)) or,
+//! where that is mounted from the layer store, of the upper directory alone (`overlay.rs`,
+//! [`store::changes`](crate::store::changes)); either reads as good as nothing of what has not. What has is read once, on
+//! its way into the layer, which is the same in both cases.
+
+mod flat;
+mod overlay;
 
 use std::collections::BTreeMap;
-use std::io::BufWriter;
+use std::io::Write;
 use std::path::Path;
 
-use oci_cas::Store;
+use oci_cas::Store as _;
 
-use super::record::{self, Recorded};
-use super::unpack::record_name;
+use self::flat::Flat;
+use self::overlay::Overlay;
 use super::{CompressOptions, HistoryOptions};
-use crate::bundle::Metadata;
+use crate::bundle::{Metadata, OverlayMetadata};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::{Access, Change, Dir, Root, staging};
-use crate::image::{Descriptor, DiffId, Manifest, Reference};
-use crate::layer::{GenerateOptions, ROOTFS_NAME, clean_path, generate_layer};
+use crate::fs::{Access, Dir, atomic, staging};
+use crate::image::{Descriptor, Manifest, Reference};
+use crate::layer::{GenerateOptions, clean_path};
 use crate::layout::{DescriptorPath, Layout, Mutator};
-use crate::mtree::{self, DiffOptions, Record, StatIndex};
 use crate::progress::Progress;
+use crate::store::StoreOptions;
 
 /// What [`repack`] may be told.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +45,8 @@ pub struct RepackOptions {
     pub history: HistoryOptions,
     /// `SOURCE_DATE_EPOCH`, in seconds: newer times of files are lowered to it.
     pub source_date_epoch: Option<i64>,
+    /// How the store of an overlay bundle is opened; its path is the bundle's to say.
+    pub store: Option<StoreOptions>,
 }
 
 /// Packs what has changed in a bundle since it was unpacked, and makes the tag of `image` lead to the result. If nothing
@@ -58,60 +65,45 @@ pub fn repack(
     progress: &dyn Progress,
 ) -> Result<()> {
     let source = Source::open(image, bundle)?;
-    let (changes, mut record) = source
-        .diff(options)
-        .context(|| format!("compare {}", bundle.display()))?;
-    options.history.entry("", "", false)?;
-
-    let layer = if changes.is_empty() {
-        None
-    } else {
-        Some(source.pack(&changes, record.as_mut(), options, progress)?)
-    };
-    if layer.is_some() && options.history.none {
-        progress.warn(format_args!(
-            "the new layer has no history entry, so the history no longer covers all layers"
-        ));
-    }
-    let mut mutator = Mutator::new(&source.layout, &source.path)?;
-    let author = mutator.author().to_owned();
-    let history = options
-        .history
-        .entry("umoci repack", &author, layer.is_none())?;
-    match (&layer, history) {
-        (Some((layer, diff_id)), history) => mutator.push_layer(layer, diff_id, history)?,
-        (None, Some(history)) => mutator.add_history(history)?,
-        (None, None) => {}
-    }
-    let path = mutator.commit(&image.tag)?;
-    match &mut record {
-        Some((record, reference)) => source.refresh(&path, record, reference).context(|| {
-            format!(
-                "image {} is written, but refresh {}",
-                image.tag,
-                bundle.display()
-            )
-        }),
-        None => Ok(()),
+    match OverlayMetadata::read(&source.dir)? {
+        None => source.repack(&mut Flat::open(&source)?, options, progress),
+        Some(metadata) => {
+            let mut overlay = Overlay::open(&source, &metadata, options)?;
+            source.repack(&mut overlay, options, progress)
+        }
     }
 }
 
-/// A new record and the time that it is of.
-type NewRecord = (Record, mtree::Reference);
+/// The root file system of a bundle, whatever it consists of.
+trait RootFs {
+    /// Finds out what has changed, below no path of `masks`. Says whether anything has.
+    fn diff(&mut self, masks: &[Vec<u8>], options: &RepackOptions) -> Result<bool>;
+
+    /// Writes the layer of what has changed.
+    fn generate(
+        &mut self,
+        out: &mut dyn Write,
+        options: &GenerateOptions,
+        progress: &dyn Progress,
+    ) -> Result<()>;
+
+    /// Makes the bundle one of the image that was written.
+    fn refresh(&mut self, path: &DescriptorPath, progress: &dyn Progress) -> Result<()>;
+}
 
 /// A bundle, and the image that it was unpacked from.
 struct Source<'a> {
+    image: &'a Reference,
     bundle: &'a Path,
     dir: Dir,
     metadata: Metadata,
     layout: Layout,
     path: DescriptorPath,
     manifest: Manifest,
-    root: Root,
 }
 
 impl<'a> Source<'a> {
-    fn open(image: &Reference, bundle: &'a Path) -> Result<Self> {
+    fn open(image: &'a Reference, bundle: &'a Path) -> Result<Self> {
         let dir = Dir::open(bundle, Access::Plain).context(|| "open bundle")?;
         let metadata = dir
             .read_file(Metadata::FILE_NAME.as_bytes(), Metadata::MAX_SIZE)
@@ -138,47 +130,63 @@ impl<'a> Source<'a> {
                 return Err(not_here(Error::new(ErrorKind::NotFound, message)));
             }
         }
-        let access = if metadata.map_options.rootless {
-            Access::Unprivileged
-        } else {
-            Access::Plain
-        };
-        let root = Root::open(&bundle.join(ROOTFS_NAME), access)?;
         Ok(Self {
+            image,
             bundle,
             dir,
             metadata,
             layout,
             path,
             manifest,
-            root,
         })
     }
 
-    fn record_name(&self) -> String {
-        record_name(self.path.target().digest())
-    }
+    fn repack(
+        &self,
+        rootfs: &mut dyn RootFs,
+        options: &RepackOptions,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let changed = rootfs
+            .diff(&self.masks(options)?, options)
+            .context(|| format!("compare {}", self.bundle.display()))?;
+        options.history.entry("", "", false)?;
 
-    /// Finds out what has changed, and takes down the new record if the bundle is to be refreshed.
-    fn diff(&self, options: &RepackOptions) -> Result<(Vec<Change>, Option<NewRecord>)> {
-        let name = self.record_name();
-        let masks = self.masks(options)?;
-        let reference = options
-            .refresh
-            .then(|| mtree::Reference::now(&self.dir))
-            .transpose()?;
-        let recorded = if options.verify {
-            Recorded::load_manifest(&self.dir, &name)?
+        let layer = if changed {
+            let generate = GenerateOptions {
+                map_options: self.metadata.map_options.clone(),
+                source_date_epoch: options.source_date_epoch,
+            };
+            let encoder = options.compress.encoder(&self.layout, &self.manifest);
+            let mut write = |out: &mut dyn Write| rootfs.generate(out, &generate, progress);
+            let stored = self
+                .layout
+                .store_layer(encoder, &BTreeMap::new(), &mut |out| write(out))?;
+            Some(stored)
         } else {
-            Recorded::load(&self.dir, &name)?
+            None
         };
-        let options = DiffOptions {
-            baseline: recorded.baseline(),
-            masks: &masks,
-            record: reference,
-        };
-        let diff = mtree::diff(self.root.dir(), &options)?;
-        Ok((diff.changes, diff.record.zip(reference)))
+        if layer.is_some() {
+            options.history.warn_of_none(progress);
+        }
+        let mut mutator = Mutator::new(&self.layout, &self.path)?;
+        let author = mutator.author().to_owned();
+        let history = options
+            .history
+            .entry("umoci repack", &author, layer.is_none())?;
+        match (&layer, history) {
+            (Some((layer, diff_id)), history) => mutator.push_layer(layer, diff_id, history)?,
+            (None, Some(history)) => mutator.add_history(history)?,
+            (None, None) => {}
+        }
+        let path = mutator.commit(&self.image.tag)?;
+        if !options.refresh {
+            return Ok(());
+        }
+        rootfs.refresh(&path, progress).context(|| {
+            let (tag, bundle) = (&self.image.tag, self.bundle.display());
+            format!("image {tag} is written, but refresh {bundle}")
+        })
     }
 
     /// The paths that are left out, clean and relative.
@@ -201,69 +209,17 @@ impl<'a> Source<'a> {
             .collect())
     }
 
-    /// Stores the layer of the changes.
-    fn pack(
-        &self,
-        changes: &[Change],
-        mut record: Option<&mut NewRecord>,
-        options: &RepackOptions,
-        progress: &dyn Progress,
-    ) -> Result<(Descriptor, DiffId)> {
-        let generate = GenerateOptions {
-            map_options: self.metadata.map_options.clone(),
-            source_date_epoch: options.source_date_epoch,
-        };
-        let encoder = options.compress.encoder(&self.layout, &self.manifest);
-        self.layout
-            .store_layer(encoder, &BTreeMap::new(), &mut |out| {
-                generate_layer(
-                    out,
-                    &self.root,
-                    changes,
-                    &generate,
-                    progress,
-                    &mut |packed| {
-                        if let Some((record, _)) = &mut record {
-                            record.packed(&packed.path, packed.sha256);
-                        }
-                    },
-                )
-            })
-    }
-
-    /// Makes the bundle one of the image that was written. The metadata, which says which record counts, is replaced
-    /// when the new record is there, and the old record goes last.
-    fn refresh(
-        &self,
-        path: &DescriptorPath,
-        record: &mut Record,
-        reference: &mtree::Reference,
-    ) -> Result<()> {
-        let (old, new) = (self.record_name(), record_name(path.target().digest()));
-        let rootfs = super::unpack::shown_path(self.bundle)?.join(ROOTFS_NAME);
-        let mut sha256 = [0; 32];
-        self.replace(&new, |out| {
-            sha256 = record.write_manifest(out, &record::header(&rootfs))?;
-            Ok(())
-        })?;
-        self.replace(&StatIndex::file_name(&new), |out| {
-            record.write_index(BufWriter::new(out), sha256, reference)
-        })?;
-        let descriptor_walk = path.0.iter().map(Descriptor::to_value).collect();
+    /// Makes `umoci.json` say that the bundle is one of this image.
+    fn replace_metadata(&self, path: &DescriptorPath) -> Result<()> {
         let metadata = Metadata {
-            descriptor_walk,
+            descriptor_walk: path.0.iter().map(Descriptor::to_value).collect(),
             map_options: self.metadata.map_options.clone(),
         };
         self.replace(Metadata::FILE_NAME, |out| {
             out.append(&metadata.to_bytes(), || {
                 self.dir.path_of(Metadata::FILE_NAME.as_bytes())
             })
-        })?;
-        if old != new {
-            self.dir.remove_all(old.as_bytes())?;
-            self.dir.remove_all(StatIndex::file_name(&old).as_bytes())?;
-        }
-        Ok(())
+        })
     }
 
     /// Puts a new file of the bundle in place of the old one, if there is one.
@@ -272,7 +228,7 @@ impl<'a> Source<'a> {
         name: &str,
         write: impl FnOnce(&mut crate::fs::FileWriter) -> Result<()>,
     ) -> Result<()> {
-        let temporary = staging::unique_name(".bundle-tmp-");
+        let temporary = staging::unique_name(atomic::TEMPORARY);
         let Some(mut file) = self.dir.create_file(temporary.as_bytes(), 0o644)? else {
             return Err(Error::new(
                 ErrorKind::AlreadyExists,
@@ -280,11 +236,13 @@ impl<'a> Source<'a> {
             ));
         };
         let written = write(&mut file)
+            .and_then(|()| file.sync(|| self.dir.path_of(temporary.as_bytes())))
             .and_then(|()| self.dir.rename_over(temporary.as_bytes(), name.as_bytes()));
         written.inspect_err(|_| {
             // The error that matters is the one being returned.
             let _ = self.dir.remove_all(temporary.as_bytes());
-        })
+        })?;
+        self.dir.sync_names()
     }
 }
 

@@ -1,0 +1,120 @@
+//! `mount`
+
+use std::path::PathBuf;
+
+use oci_bundle::fs::mount::MountAttributes;
+use oci_bundle::image::Reference;
+use oci_bundle::store::{Key, MountOptions};
+use oci_bundle::{Error, ErrorKind, Result, ops};
+
+use super::args::{MapArgs, PlatformArgs, path_parser, reference_parser};
+use super::exit::Exit;
+use super::store_args::StoreArgs;
+use super::ui::Ui;
+
+/// mounts the root file system of a bundle, or an image
+///
+/// Of a bundle that was made by 'unpack --overlay', the root file system is mounted, if it is not: after the machine was
+/// started again, say. With --image, an image is mounted on a directory, read-only or, with --rw, with a directory for
+/// changes in the store. The mount is seen where the command was run: an ordinary user mounts inside of 'unshare'.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// image in an OCI layout, of the form 'path[:tag]', to be mounted on a directory
+    #[arg(long, value_name = "path[:tag]", value_parser = reference_parser())]
+    image: Option<Reference>,
+
+    #[command(flatten)]
+    platform: PlatformArgs,
+
+    /// of an image: allow changes, which go to a new container of the store
+    #[arg(long, requires = "image")]
+    rw: bool,
+
+    /// of an image with --rw: the name of the container (default: a new one)
+    #[arg(long, requires = "rw")]
+    key: Option<Key>,
+
+    #[command(flatten)]
+    maps: MapArgs,
+
+    #[command(flatten)]
+    mount: MountArgs,
+
+    #[command(flatten)]
+    store: StoreArgs,
+
+    /// the bundle, or with --image the directory to mount on
+    #[arg(required = true, value_name = "bundle", value_parser = path_parser())]
+    target: PathBuf,
+}
+
+/// How something is mounted.
+#[derive(Debug, clap::Args)]
+pub struct MountArgs {
+    /// don't sync what is changed: faster, and lost when the machine fails
+    #[arg(long)]
+    volatile: bool,
+
+    /// mount what was mounted with --volatile although the machine has been started again since
+    #[arg(long)]
+    accept_dirty: bool,
+
+    /// attributes of the mount: nodev, nosuid, noexec, noatime, separated by commas
+    #[arg(long, value_name = "attributes", value_parser = attributes)]
+    mount_options: Option<MountAttributes>,
+}
+
+impl MountArgs {
+    pub fn options(&self) -> MountOptions {
+        let mut options = MountOptions::default();
+        options.volatile = self.volatile;
+        options.accept_dirty = self.accept_dirty;
+        options.attributes = self.mount_options.unwrap_or_default();
+        options
+    }
+}
+
+fn attributes(text: &str) -> Result<MountAttributes, String> {
+    let mut attributes = MountAttributes::default();
+    for word in text.split(',') {
+        let attribute = match word {
+            "nodev" => &mut attributes.nodev,
+            "nosuid" => &mut attributes.nosuid,
+            "noexec" => &mut attributes.noexec,
+            "noatime" => &mut attributes.noatime,
+            _ => return Err(format!("{word:?} is no attribute of a mount")),
+        };
+        *attribute = true;
+    }
+    Ok(attributes)
+}
+
+pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
+    let options = args.mount.options();
+    let Some(image) = &args.image else {
+        let Some(bundle) = args.store.bundle(&args.target)? else {
+            let message = format!(
+                "mount {}: the bundle's root file system is its own",
+                args.target.display()
+            );
+            return Err(Error::new(ErrorKind::InvalidInput, message)
+                .with_hint("only bundles that `unpack --overlay` has made are mounted"));
+        };
+        bundle.mount(&options)?;
+        return Ok(Exit::Success);
+    };
+    let store = args.store.open()?;
+    let wanted = ops::store::ImageMount {
+        reference: image,
+        platform: args.platform.platform.as_ref(),
+        maps: args.maps.options(),
+        container: args
+            .rw
+            .then(|| args.key.clone().unwrap_or_else(Key::unique)),
+    };
+    let record = wanted.mount(&store, &args.target, &options, &ui.progress())?;
+    if let Some(key) = &record.key {
+        ui.print(format!("{key}\n"))?;
+    }
+    Ok(Exit::Success)
+}

@@ -1,0 +1,96 @@
+//! `store gc`
+
+use std::fmt::Display;
+
+use oci_bundle::store::{GcOptions, GcReport};
+use oci_bundle::{Result, ops};
+use serde_json::{Value, json};
+
+use super::output::{chain_id, chain_text};
+use super::{Common, Exit, Ui};
+
+/// removes what nothing in the store needs
+///
+/// That is: layers, chains and patches of no image, container or mount; containers whose bundle is gone and in which
+/// nothing was changed; what killed processes have left.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// remove nothing, but list what would be removed
+    #[arg(long)]
+    dry_run: bool,
+
+    /// remove images, too, that no container and no mount uses
+    #[arg(long)]
+    all: bool,
+
+    /// remove containers, too, whose bundle is gone although something was changed in them
+    #[arg(long)]
+    abandoned: bool,
+
+    #[command(flatten)]
+    pub common: Common,
+}
+
+pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
+    let store = args.common.open()?;
+    let report = ops::store::gc(
+        &store,
+        GcOptions {
+            dry_run: args.dry_run,
+            unused_images: args.all,
+            abandoned: args.abandoned,
+        },
+    )?;
+    for key in &report.kept {
+        ui.warn(&format!(
+            "container {key} is kept: its bundle is gone, but something was changed in it (--abandoned removes it)"
+        ));
+    }
+    args.common
+        .answer(ui, &json(&report), || text(&report, args.dry_run))
+}
+
+fn texts<T: Display>(list: &[T]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
+}
+
+fn json(report: &GcReport) -> Value {
+    let chains: Vec<_> = report
+        .chains
+        .iter()
+        .map(|id| chain_id(id.as_ref()))
+        .collect();
+    json!({
+        "images": texts(&report.images),
+        "containers": texts(&report.containers),
+        "chains": chains,
+        "layers": texts(&report.layers),
+        "patches": texts(&report.patches),
+        "kept_containers": texts(&report.kept),
+        "leftovers": report.leftovers,
+        "bytes": report.bytes,
+    })
+}
+
+fn text(report: &GcReport, dry_run: bool) -> String {
+    if !dry_run {
+        return String::new();
+    }
+    let chains: Vec<String> = report
+        .chains
+        .iter()
+        .map(|id| chain_text(id.as_ref()))
+        .collect();
+    let lists = [
+        ("image", texts(&report.images)),
+        ("container", texts(&report.containers)),
+        ("chain", chains),
+        ("layer", texts(&report.layers)),
+        ("patch", texts(&report.patches)),
+    ];
+    let lines = lists.iter().flat_map(|(kind, names)| {
+        let names = names.iter();
+        names.map(move |name| format!("{kind} {name}\n"))
+    });
+    lines.collect()
+}

@@ -1,0 +1,147 @@
+//! `store`: commands on the layer store itself, of which `unpack --overlay`, `mount` and their like need none.
+//!
+//! Text is for people; with `--json`, stdout has exactly one JSON value, also after a failure: an object with `error`, the
+//! text that stderr has too, and `reason`, the word of [`Reason`] or null. (A command line that is wrong is told as for any
+//! command.) A command that asks something makes no store.
+
+mod changes;
+mod check;
+mod commit;
+mod diff;
+mod export;
+mod file_output;
+mod gc;
+mod import;
+mod inspect;
+mod list;
+mod mount;
+mod output;
+mod prepare;
+mod probe;
+mod remove;
+mod shutdown;
+mod status;
+mod tag;
+mod umount;
+mod untag;
+mod usage;
+mod version;
+
+use oci_bundle::store::{Reason, Store, StoreOptions};
+use oci_bundle::{Error, Result};
+use serde_json::{Value, json};
+
+use super::exit::Exit;
+use super::store_args::StoreArgs;
+use super::ui::Ui;
+
+/// works on the layer store
+///
+/// The store has the layers of images, each unpacked once, and containers: directories for changes that are laid on
+/// them. 'unpack --overlay' and 'mount' bring images in by themselves; these commands show what is there, work with
+/// containers that belong to no bundle, and keep the store clean and sound. With --json, one JSON value is printed; after
+/// a failure it has the members 'error' and 'reason'.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    Status(status::Args),
+    Probe(probe::Args),
+    #[command(name = "ls", visible_alias = "list")]
+    List(list::Args),
+    Inspect(inspect::Args),
+    Usage(usage::Args),
+    Changes(changes::Args),
+    Diff(diff::Args),
+    Prepare(prepare::Args),
+    Mount(mount::Args),
+    Umount(umount::Args),
+    Commit(Box<commit::Args>),
+    Tag(tag::Args),
+    Untag(untag::Args),
+    #[command(visible_alias = "rm")]
+    Remove(remove::Args),
+    Gc(gc::Args),
+    Check(check::Args),
+    Shutdown(shutdown::Args),
+    Export(export::Args),
+    Import(import::Args),
+    Version(version::Args),
+}
+
+impl Command {
+    /// Runs the command that the arguments name.
+    pub fn run(&self, ui: &Ui) -> Result<Exit> {
+        let (common, done) = match self {
+            Self::Status(args) => (&args.common, status::run(args, ui)),
+            Self::Probe(args) => (&args.common, probe::run(args, ui)),
+            Self::List(args) => (&args.common, list::run(args, ui)),
+            Self::Inspect(args) => (&args.common, inspect::run(args, ui)),
+            Self::Usage(args) => (&args.common, usage::run(args, ui)),
+            Self::Changes(args) => (&args.common, changes::run(args, ui)),
+            Self::Diff(args) => (&args.common, diff::run(args, ui)),
+            Self::Commit(args) => (&args.common, commit::run(args, ui)),
+            Self::Export(args) => (&args.common, export::run(args, ui)),
+            Self::Import(args) => (&args.common, import::run(args, ui)),
+            Self::Prepare(args) => (&args.common, prepare::run(args, ui)),
+            Self::Mount(args) => (&args.common, mount::run(args, ui)),
+            Self::Umount(args) => (&args.common, umount::run(args, ui)),
+            Self::Tag(args) => (&args.common, tag::run(args, ui)),
+            Self::Untag(args) => (&args.common, untag::run(args, ui)),
+            Self::Remove(args) => (&args.common, remove::run(args, ui)),
+            Self::Gc(args) => (&args.common, gc::run(args, ui)),
+            Self::Check(args) => (&args.common, check::run(args, ui)),
+            Self::Shutdown(args) => (&args.common, shutdown::run(args, ui)),
+            Self::Version(args) => (&args.common, version::run(args, ui)),
+        };
+        if let Err(error) = &done
+            && common.json
+        {
+            ui.print(format!("{}\n", failure(error)))?;
+        }
+        done
+    }
+}
+
+fn failure(error: &Error) -> Value {
+    let reason = Reason::of(error).map(Reason::word);
+    json!({"error": error.chain(), "reason": reason})
+}
+
+/// What all commands on the store are told.
+#[derive(Debug, clap::Args)]
+pub struct Common {
+    #[command(flatten)]
+    store: StoreArgs,
+
+    /// print one JSON value
+    #[arg(long)]
+    json: bool,
+}
+
+impl Common {
+    /// How the store is opened. It is not made.
+    fn options(&self) -> Result<StoreOptions> {
+        let mut options = self.store.options()?;
+        options.create = false;
+        Ok(options)
+    }
+
+    /// Opens the store, which must exist.
+    fn open(&self) -> Result<Store> {
+        Store::open(self.options()?).map_err(|error| match error.kind() {
+            oci_bundle::ErrorKind::NotFound => {
+                error.with_hint("the first `unpack --overlay` makes it; --store names another")
+            }
+            _ => error,
+        })
+    }
+
+    /// Prints an answer: as JSON if that is asked for.
+    fn answer(&self, ui: &Ui, json: &Value, text: impl FnOnce() -> String) -> Result<Exit> {
+        if self.json {
+            ui.print(format!("{json}\n"))?;
+        } else {
+            ui.print(text())?;
+        }
+        Ok(Exit::Success)
+    }
+}

@@ -1,0 +1,230 @@
+//! `store commit`: what a container has changed becomes a layer on its chain, and, if a layout is named, on its image there.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+use oci_cas::{Algorithm, Hasher, Store as _};
+
+use super::changes::Difference;
+use super::image::bring_in;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::fs::Access;
+use crate::fs::staging::Staging;
+use crate::image::{ChainId, DiffId, Reference};
+use crate::layer::LayerSource;
+use crate::layout::{DescriptorPath, Layout, Mutator};
+use crate::ops::extract::Found;
+use crate::ops::{CompressOptions, HistoryOptions};
+use crate::progress::Progress;
+use crate::store::{Key, LayerProvider, Store, StoredImage, UnpackLimits};
+
+/// The stream of the layer while the store takes it in.
+const STREAM: &[u8] = b"layer.tar";
+
+/// Bytes that are written at a time.
+const BUFFER_SIZE: usize = 256 << 10;
+
+/// What [`commit`] may be told.
+#[derive(Clone, Debug, Default)]
+pub struct CommitOptions {
+    /// The tag of the new image, in the layout of the image that the container is laid on. Without it, there is a chain only.
+    pub image: Option<Reference>,
+    /// How the layer is compressed in the layout.
+    pub compress: CompressOptions,
+    /// The history entry of the new image.
+    pub history: HistoryOptions,
+    /// `SOURCE_DATE_EPOCH`, in seconds: newer times of files are lowered to it.
+    pub source_date_epoch: Option<i64>,
+}
+
+/// What a commit has made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Committed {
+    /// The new layer; none if nothing was changed.
+    pub diff_id: Option<DiffId>,
+    /// The chain with it.
+    pub chain: Option<ChainId>,
+    /// The new image, if one was asked for.
+    pub image: Option<oci_cas::Digest>,
+}
+
+/// Makes a layer of what has been changed in a container. The container stays as it is, on the chain that it is laid on.
+///
+/// # Errors
+///
+/// Those of comparing and packing; [`ErrorKind::NotFound`] if no image of the container's chain is in the layout. After a
+/// failure, the image is as it was; a layer that nothing refers to may be in the store.
+pub fn commit(
+    store: &Store,
+    key: &Key,
+    options: &CommitOptions,
+    progress: &dyn Progress,
+) -> Result<Committed> {
+    let difference = Difference::find(store, key.as_str(), None)?;
+    let chain = store.container(key)?.meta().chain.clone();
+    let committed = || format!("commit container {key}");
+    match &options.image {
+        Some(image) => commit_image(store, &difference, chain.as_ref(), image, options, progress),
+        None if difference.changes().is_empty() => Ok(Committed {
+            diff_id: None,
+            chain,
+            image: None,
+        }),
+        None => commit_chain(store, &difference, chain.as_ref(), options, progress),
+    }
+    .context(committed)
+}
+
+fn commit_image(
+    store: &Store,
+    difference: &Difference<'_>,
+    chain: Option<&ChainId>,
+    target: &Reference,
+    options: &CommitOptions,
+    progress: &dyn Progress,
+) -> Result<Committed> {
+    let layout = Layout::open(&target.layout)?;
+    let base = base_image(store, chain, &layout, &target.layout)?;
+    let path = DescriptorPath(vec![base.manifest]);
+    let manifest = layout.manifest(path.target())?;
+    options.history.entry("", "", false)?;
+    let layer = if difference.changes().is_empty() {
+        None
+    } else {
+        let encoder = options.compress.encoder(&layout, &manifest);
+        let epoch = options.source_date_epoch;
+        let mut write = |out: &mut dyn Write| difference.write(out, epoch, progress);
+        Some(layout.store_layer(encoder, &BTreeMap::new(), &mut write)?)
+    };
+    let mut mutator = Mutator::new(&layout, &path)?;
+    let author = mutator.author().to_owned();
+    let history = &options.history;
+    let history = history.entry("bundle store commit", &author, layer.is_none())?;
+    match (&layer, history) {
+        (Some((layer, diff_id)), history) => mutator.push_layer(layer, diff_id, history)?,
+        (None, Some(history)) => mutator.add_history(history)?,
+        (None, None) => {}
+    }
+    let digest = mutator.commit(&target.tag)?.target().digest().clone();
+    let found = Found::open(target, None)?;
+    let chain = bring_in(store, &found, target, None, progress)?;
+    Ok(Committed {
+        diff_id: layer.map(|(_, diff_id)| diff_id),
+        chain: chain.id,
+        image: Some(digest),
+    })
+}
+
+/// An image of a chain whose manifest is in a layout.
+fn base_image(
+    store: &Store,
+    chain: Option<&ChainId>,
+    layout: &Layout,
+    path: &Path,
+) -> Result<StoredImage> {
+    for image in store.images()? {
+        let is_of_chain = image.chain_id().as_ref() == chain;
+        if is_of_chain && layout.store().stat(image.digest())?.is_some() {
+            return Ok(image);
+        }
+    }
+    let message = format!(
+        "no image that it is laid on is in the layout {}",
+        path.display()
+    );
+    let error = Error::new(ErrorKind::NotFound, message);
+    Err(error.with_hint("name the layout that the image came from"))
+}
+
+fn commit_chain(
+    store: &Store,
+    difference: &Difference<'_>,
+    chain: Option<&ChainId>,
+    options: &CommitOptions,
+    progress: &dyn Progress,
+) -> Result<Committed> {
+    let staging = Staging::create(&store.path().join("staging"), "s-", Access::Plain)?;
+    let stream = Stream::write(&staging, |out| {
+        difference.write(out, options.source_date_epoch, progress)
+    })?;
+    let mut diff_ids = store.chain(chain)?.diff_ids;
+    diff_ids.push(stream.diff_id.clone());
+    let chain = store.unpack(&diff_ids, &stream, &UnpackLimits::default(), progress)?;
+    Ok(Committed {
+        diff_id: Some(stream.diff_id.clone()),
+        chain: chain.id,
+        image: None,
+    })
+}
+
+/// The stream of a new layer, the topmost of a chain, in a staging directory.
+struct Stream<'a> {
+    staging: &'a Staging,
+    diff_id: DiffId,
+}
+
+impl<'a> Stream<'a> {
+    fn write(
+        staging: &'a Staging,
+        write: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Result<Self> {
+        let Some(file) = staging.dir().create_file(STREAM, 0o600)? else {
+            let message = "somebody else writes to the staging directory";
+            return Err(Error::new(ErrorKind::AlreadyExists, message));
+        };
+        let mut out = Hashed {
+            file: BufWriter::with_capacity(BUFFER_SIZE, file.into_file()),
+            hasher: Hasher::new(Algorithm::Sha256),
+        };
+        write(&mut out)?;
+        out.file.flush().context(|| "write the layer")?;
+        Ok(Self {
+            staging,
+            diff_id: DiffId(out.hasher.finish()),
+        })
+    }
+}
+
+impl LayerProvider for Stream<'_> {
+    // Whatever is below is in the store: nothing else is asked for.
+    fn open(&self, _: usize) -> Result<Box<dyn LayerSource + '_>> {
+        let file = self.staging.dir().open_file(STREAM)?;
+        Ok(Box::new(Source(BufReader::with_capacity(
+            BUFFER_SIZE,
+            file,
+        ))))
+    }
+}
+
+struct Source(BufReader<File>);
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl LayerSource for Source {
+    fn verdict(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+struct Hashed {
+    file: BufWriter<File>,
+    hasher: Hasher,
+}
+
+impl Write for Hashed {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(data)?;
+        self.hasher.update(&data[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}

@@ -1,0 +1,166 @@
+//! From a layout into the store.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Result, ResultExt};
+use crate::fs::MapOptions;
+use crate::image::{DiffId, Platform, Reference};
+use crate::layer::LayerSource;
+use crate::ops::extract::{Found, Image, Layer, LayerReader, layers};
+use crate::progress::{Event, Progress};
+use crate::store::{
+    Chain, ContainerMeta, Key, LayerProvider, MountOptions, MountRecord, Reason, Store,
+    StoredImage, UnpackLimits, name_in_layout,
+};
+
+/// The layers of an image, from the blobs of its layout.
+struct FromLayout<'a> {
+    image: Image<'a>,
+    layers: Vec<Layer<'a>>,
+    progress: &'a dyn Progress,
+}
+
+impl LayerProvider for FromLayout<'_> {
+    fn open(&self, index: usize) -> Result<Box<dyn LayerSource + '_>> {
+        let layer = &self.layers[index];
+        let (digest, size) = (layer.descriptor.digest(), layer.descriptor.size());
+        self.progress.event(Event::LayerStarted {
+            index,
+            count: self.layers.len(),
+            digest,
+            size,
+        });
+        let reader = LayerReader::open(self.image.layout, layer, self.progress);
+        Ok(Box::new(reader.context(|| format!("layer {digest}"))?))
+    }
+
+    fn finished(&self, index: usize) {
+        self.progress.event(Event::LayerFinished { index });
+    }
+}
+
+/// Brings an image into the store, as far as it is not there, under the name that it has in its layout.
+pub(in crate::ops) fn bring_in(
+    store: &Store,
+    found: &Found,
+    reference: &Reference,
+    max_size: Option<u64>,
+    progress: &dyn Progress,
+) -> Result<Chain> {
+    let chain = add_found(store, found, &reference.layout, max_size, progress)?;
+    let layout = absolute(&reference.layout)?;
+    let name = name_in_layout(&layout, reference.tag.as_str());
+    store.tag(&name, found.path().target().digest())?;
+    Ok(chain)
+}
+
+/// Brings an image into the store, as far as it is not there.
+pub(in crate::ops) fn add_found(
+    store: &Store,
+    found: &Found,
+    layout: &Path,
+    max_size: Option<u64>,
+    progress: &dyn Progress,
+) -> Result<Chain> {
+    let image = found.image();
+    // Until the image is known, nothing says what its layers are for.
+    let _in_use = store.lease()?;
+    let chain = unpack_layers(store, image, max_size, progress)?;
+    store.add_image(&StoredImage::new(
+        found.path().target().clone(),
+        image.manifest.config.clone(),
+        image.manifest.layers.clone(),
+        image.config.diff_ids().to_vec(),
+        absolute(layout)?,
+    ))?;
+    Ok(chain)
+}
+
+fn absolute(layout: &Path) -> Result<PathBuf> {
+    std::path::absolute(layout).context(|| format!("find {}", layout.display()))
+}
+
+/// Brings the layers of an image into the store.
+pub(in crate::ops) fn unpack_layers(
+    store: &Store,
+    image: Image<'_>,
+    max_size: Option<u64>,
+    progress: &dyn Progress,
+) -> Result<Chain> {
+    let provider = FromLayout {
+        image,
+        layers: layers(image.manifest, image.config)?,
+        progress,
+    };
+    let diff_ids: Vec<DiffId> = image.config.diff_ids().to_vec();
+    let limits = UnpackLimits::new(max_size);
+    store.unpack(&diff_ids, &provider, &limits, progress)
+}
+
+/// An image of a layout that is to be mounted.
+#[derive(Clone, Debug)]
+pub struct ImageMount<'a> {
+    /// The image.
+    pub reference: &'a Reference,
+    /// Of an index, the platform that is wanted.
+    pub platform: Option<&'a Platform>,
+    /// How owners of the image are owners on disk.
+    pub maps: MapOptions,
+    /// The container that takes changes; `None` if nothing can be changed.
+    pub container: Option<Key>,
+}
+
+impl ImageMount<'_> {
+    /// Brings the image into the store, as far as it is not there, and mounts it. A container that is not there is made;
+    /// one that is there must be one on this image, with these maps.
+    ///
+    /// # Errors
+    ///
+    /// Those of finding the image, of unpacking it into the store, and of mounting. Nothing is mounted then.
+    pub fn mount(
+        &self,
+        store: &Store,
+        target: &Path,
+        options: &MountOptions,
+        progress: &dyn Progress,
+    ) -> Result<MountRecord> {
+        let found = Found::open(self.reference, self.platform)?;
+        // Until it is mounted, nothing says what it is for.
+        let _in_use = store.lease()?;
+        let chain = bring_in(store, &found, self.reference, None, progress)?;
+        let Some(key) = &self.container else {
+            return store.mount_chain(chain.id.as_ref(), &self.maps, target, options);
+        };
+        let is_new = self.make(store, key, &chain)?;
+        let mounted = store.mount_container(key, target, options);
+        if mounted.is_ok() {
+            // As long as that is not written, `gc` takes it when it is not mounted and nothing was changed in it: no loss.
+            let _ = store.update_container(key, |meta| meta.unfinished = false);
+        }
+        mounted.inspect_err(|_| {
+            if is_new {
+                // It was ours alone until now; the error that matters is the one being returned.
+                let _ = store.remove_container(key);
+            }
+        })
+    }
+
+    /// Makes the container, unless it is there and is one for this mount. Says whether it is new.
+    fn make(&self, store: &Store, key: &Key, chain: &Chain) -> Result<bool> {
+        let meta = ContainerMeta {
+            maps: self.maps.clone(),
+            unfinished: true,
+            ..ContainerMeta::default()
+        };
+        match store.prepare(key, chain, meta) {
+            Ok(_) => Ok(true),
+            Err(error) if Reason::of(&error) == Some(Reason::KeyExists) => {
+                let container = store.container(key)?;
+                let known = container.meta();
+                let is_it = known.chain == chain.id && known.maps == self.maps && !known.view;
+                if is_it { Ok(false) } else { Err(error) }
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Images of layouts in the layer store, and bundles on it.
+
+mod archive;
+mod changes;
+mod check;
+mod commit;
+mod container;
+mod image;
+mod meant;
+mod overlay_bundle;
+mod remove;
+mod status;
+mod usage;
+mod written;
+
+pub use archive::{Imported, export, gc, import};
+pub use changes::Difference;
+pub use check::check;
+pub use commit::{CommitOptions, Committed, commit};
+pub use container::{mount, prepare, unmount};
+pub use image::ImageMount;
+pub(super) use image::add_found;
+pub use meant::{Meant, live_mounts};
+pub use overlay_bundle::{OverlayBundle, unpack_overlay};
+pub use remove::{Removed, ShutdownReport, remove, shutdown};
+pub use status::{features, format_version};
+pub use usage::{ImageUsage, StoreUsage};
+pub use written::{Written, write_file};

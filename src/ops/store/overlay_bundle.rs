@@ -1,0 +1,301 @@
+//! Bundles whose root file system is a container of the store, mounted.
+//!
+//! The container is made before its bundle appears, the bundle appears before the mount. So what a killed process leaves
+//! is a container whose bundle does not exist, which `gc` takes, or a bundle that is not mounted, which `mount` mounts.
+
+use std::path::{Path, PathBuf};
+
+use super::image::bring_in;
+use crate::bundle::{
+    Metadata, OverlayMetadata, RuntimeConfigOptions, runtime_config, to_config_json,
+};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::fs::mount::Mount;
+use crate::fs::staging::{MadeDirs, Staging};
+use crate::fs::{Access, Dir, MapOptions, Root, atomic, fault};
+use crate::image::{Descriptor, Reference};
+use crate::layer::ROOTFS_NAME;
+use crate::ops::extract::Found;
+use crate::ops::host;
+use crate::ops::unpack::{CONFIG_NAME, STAGING_PREFIX, Target, UnpackOptions};
+use crate::progress::Progress;
+use crate::store::{
+    Chain, Container, ContainerMeta, Key, MountOptions, MountRecord, Reason, Store, StoreOptions,
+};
+
+/// What a bundle consists of, the file by which it is recognised last.
+const FILES: [&str; 4] = [
+    CONFIG_NAME,
+    Metadata::FILE_NAME,
+    OverlayMetadata::FILE_NAME,
+    ROOTFS_NAME,
+];
+
+/// Unpacks an image into the store, as far as it is not there, and makes a bundle with the image's layers and a directory
+/// for changes mounted as `rootfs`. The directory may exist, but nothing in it may have one of the bundle's names.
+///
+/// On failure there is no bundle and no mount; layers that were complete may stay in the store.
+///
+/// # Errors
+///
+/// Those of [`unpack`](crate::ops::unpack), of unpacking into the store and of mounting; [`ErrorKind::Unsupported`] for
+/// options that only a root file system of one's own can follow.
+pub fn unpack_overlay(
+    reference: &Reference,
+    bundle: &Path,
+    store: &Store,
+    options: &UnpackOptions,
+    mount: &MountOptions,
+    progress: &dyn Progress,
+) -> Result<MountRecord> {
+    check(options)?;
+    let found = Found::open(reference, options.platform.as_ref())?;
+    found.image().check()?;
+    let target = Target::open(bundle, Access::Plain, Some(OverlayMetadata::FILE_NAME))?;
+    let path = std::path::absolute(bundle).context(|| format!("find {}", bundle.display()))?;
+    // Until the bundle is there, nothing says what the container is for.
+    let _in_use = store.lease()?;
+    let chain = bring_in(store, &found, reference, options.max_size, progress)?;
+    let key = Key::unique();
+    let staging = target.stage(Access::Plain)?;
+    write_files(
+        staging.dir(),
+        &found,
+        store,
+        &chain,
+        &key,
+        &options.map_options,
+        progress,
+    )?;
+    if options.sync {
+        staging.sync()?;
+    }
+    let meta = ContainerMeta {
+        bundle: Some(path.clone()),
+        maps: options.map_options.clone(),
+        ..ContainerMeta::default()
+    };
+    store.prepare(&key, &chain, meta)?;
+    let names = FILES.map(str::as_bytes);
+    let published = target.publish(staging, &names, None);
+    fault::point("bundle-published");
+    let mounted = published.and_then(|()| {
+        let mounted = store.mount_container(&key, &path.join(ROOTFS_NAME), mount);
+        mounted.inspect_err(|_| {
+            // It was ours alone until now; the error that matters is the one being returned.
+            let _ = remove_files(&path);
+        })
+    });
+    mounted.inspect_err(|_| {
+        let _ = store.remove_container(&key);
+    })
+}
+
+fn check(options: &UnpackOptions) -> Result<()> {
+    let refuse = |what: &str, hint: &str| {
+        let message = format!("{what} cannot be followed with an overlay");
+        Err(Error::new(ErrorKind::Unsupported, message).with_hint(hint))
+    };
+    if options.map_options.rootless {
+        return refuse(
+            "--rootless",
+            "run the command in a user namespace (`bundle unshare -- ...`), where owners are kept in full",
+        );
+    }
+    if options.keep_dirlinks {
+        return refuse("--keep-dirlinks", "unpack without --overlay");
+    }
+    if options.start_from.is_some() {
+        return refuse("beginning with a later layer", "unpack without --overlay");
+    }
+    Ok(())
+}
+
+/// Writes all of a bundle but what is mounted.
+fn write_files(
+    dir: &Dir,
+    found: &Found,
+    store: &Store,
+    chain: &Chain,
+    key: &Key,
+    maps: &MapOptions,
+    progress: &dyn Progress,
+) -> Result<()> {
+    if let Some(rootfs) = dir.create_dir(ROOTFS_NAME.as_bytes(), 0o755)? {
+        rootfs.sync_names()?;
+    }
+    let view = store.mount_view(chain)?;
+    let root = Root::from_dir(view.root()?, Access::Plain)?;
+    let config_options = RuntimeConfigOptions {
+        rootfs: Some(&root),
+        root_path: ROOTFS_NAME.to_owned(),
+        map_options: maps,
+        resolv_conf: host::resolv_conf(),
+    };
+    let spec = runtime_config(found.image().config, &config_options, progress)
+        .context(|| "generate config.json")?;
+    let metadata = Metadata {
+        descriptor_walk: found.path().0.iter().map(Descriptor::to_value).collect(),
+        map_options: maps.clone(),
+    };
+    let overlay = OverlayMetadata {
+        store: store.path().to_owned(),
+        key: key.clone(),
+    };
+    for (name, content) in [
+        (Metadata::FILE_NAME, metadata.to_bytes()),
+        (OverlayMetadata::FILE_NAME, overlay.to_bytes()),
+        (CONFIG_NAME, to_config_json(&spec)?),
+    ] {
+        atomic::create(dir, name, 0o666, &content)?;
+    }
+    Ok(())
+}
+
+/// An overlay bundle, and the store that has its root file system.
+#[derive(Debug)]
+pub struct OverlayBundle {
+    path: PathBuf,
+    key: Key,
+    store: Store,
+}
+
+impl OverlayBundle {
+    /// Opens a bundle and its store. `None` if the bundle's root file system is its own. `options` says how a store at
+    /// this path is opened.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the directory cannot be opened, and if the store cannot.
+    pub fn open(
+        bundle: &Path,
+        options: impl FnOnce(&Path) -> StoreOptions,
+    ) -> Result<Option<Self>> {
+        let dir = Dir::open(bundle, Access::Plain).context(|| "open bundle")?;
+        // Of an unpack that was killed when the bundle was there, or nearly.
+        Staging::sweep(&dir, STAGING_PREFIX);
+        let Some(metadata) = OverlayMetadata::read(&dir)? else {
+            return Ok(None);
+        };
+        let path = bundle
+            .canonicalize()
+            .context(|| format!("resolve {}", bundle.display()))?;
+        let mut options = options(&metadata.store);
+        options.create = false;
+        Ok(Some(Self {
+            path,
+            key: metadata.key,
+            store: Store::open(options)?,
+        }))
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The container that is its root file system.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    fn rootfs(&self) -> PathBuf {
+        self.path.join(ROOTFS_NAME)
+    }
+
+    /// A detached mount of the root file system as it is now, for reading.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::mount_contents`].
+    pub fn contents(&self) -> Result<Mount> {
+        self.store.mount_contents(&self.store.container(&self.key)?)
+    }
+
+    /// Mounts the root file system; if it is mounted already, nothing happens.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::mount_container`].
+    pub fn mount(&self, options: &MountOptions) -> Result<MountRecord> {
+        let container = self.store.container(&self.key)?;
+        self.check_owner(&container)?;
+        if container.meta().bundle.as_ref() != Some(&self.path) {
+            // The bundle was moved.
+            let bundle = Some(self.path.clone());
+            self.store
+                .update_container(&self.key, |meta| meta.bundle = bundle)?;
+        }
+        self.store
+            .mount_container(&self.key, &self.rootfs(), options)
+    }
+
+    /// Makes sure that no other bundle has the container: a copy of a bundle's directory is no second bundle.
+    fn check_owner(&self, container: &Container) -> Result<()> {
+        let Some(owner) = container.meta().bundle.as_ref() else {
+            return Ok(());
+        };
+        if *owner == self.path {
+            return Ok(());
+        }
+        let named = Dir::open(owner, Access::Plain).and_then(|dir| OverlayMetadata::read(&dir));
+        let is_another = matches!(named, Ok(Some(named)) if named.key == self.key);
+        if !is_another {
+            return Ok(());
+        }
+        let message = format!(
+            "container {}: it belongs to the bundle {}, of which this one is a copy",
+            self.key,
+            owner.display()
+        );
+        Err(Reason::InUse
+            .error(message)
+            .with_hint("unpack the image once more for another bundle"))
+    }
+
+    /// Unmounts the root file system; if it is not mounted, nothing happens.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Busy`] if somebody uses it, unless `lazy`.
+    pub fn unmount(&self, lazy: bool) -> Result<()> {
+        self.store.unmount(&self.rootfs(), lazy)
+    }
+
+    /// Removes the bundle with all that was changed in it. What else is in its directory stays.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Busy`] if somebody uses it, unless `lazy`; then nothing was removed. After another failure, or a death
+    /// on the way, removing it once more goes on where this ended.
+    pub fn remove(&self, lazy: bool) -> Result<()> {
+        match self.remove_container(lazy) {
+            // Somebody else is removing the bundle, or was.
+            Err(error) if Reason::of(&error) == Some(Reason::KeyUnknown) => {}
+            other => other?,
+        }
+        fault::point("bundle-container-removed");
+        remove_files(&self.path)
+    }
+
+    fn remove_container(&self, lazy: bool) -> Result<()> {
+        self.check_owner(&self.store.container(&self.key)?)?;
+        self.unmount(lazy)?;
+        self.store.remove_container(&self.key)
+    }
+}
+
+/// Removes the files of a bundle, and its directory if there is nothing else in it.
+fn remove_files(bundle: &Path) -> Result<()> {
+    let dir = Dir::open(bundle, Access::Plain)?;
+    for name in [
+        ROOTFS_NAME,
+        CONFIG_NAME,
+        Metadata::FILE_NAME,
+        OverlayMetadata::FILE_NAME,
+    ] {
+        dir.remove_all(name.as_bytes())?;
+    }
+    drop(MadeDirs::of(bundle));
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! `store status` and `store probe`: what a store is, and what could be one.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::fs::mount::Features;
+use crate::fs::{Access, Dir, MarkNamespace, probe};
+use crate::store::Store;
+
+/// The file that says of which form a store is.
+const CONFIG: &str = "store.json";
+
+/// Its largest size, in bytes.
+const CONFIG_SIZE: u64 = 1 << 20;
+
+/// The version of the form of a store.
+///
+/// # Errors
+///
+/// Fails if `store.json` cannot be read.
+pub fn format_version(store: &Store) -> Result<u64> {
+    let dir = Dir::open(store.path(), Access::Plain)?;
+    let bytes = dir.read_file(CONFIG.as_bytes(), CONFIG_SIZE)?;
+    let config = serde_json::from_slice::<serde_json::Value>(&bytes).ok();
+    let version = config.and_then(|config| config["version"].as_u64());
+    version.ok_or_else(|| {
+        let message = format!(
+            "read {}: it has no version",
+            dir.path_of(CONFIG.as_bytes()).display()
+        );
+        Error::new(ErrorKind::InvalidData, message)
+    })
+}
+
+/// Tries out what works where a store is, or would be: in the directory itself or the nearest one above it that exists,
+/// which comes back too.
+///
+/// # Errors
+///
+/// Fails if nothing can be made there.
+pub fn features(store: &Path) -> Result<(PathBuf, Features)> {
+    let path = std::path::absolute(store).context(|| format!("find {}", store.display()))?;
+    let marks = if probe::is_superuser() && !probe::in_user_namespace() {
+        MarkNamespace::Trusted
+    } else {
+        MarkNamespace::User
+    };
+    for path in path.ancestors() {
+        let dir = match Dir::open(path, Access::Plain) {
+            Ok(dir) => dir,
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        // In a store, where it keeps what is in the making.
+        let dir = match dir.try_stat(CONFIG.as_bytes())? {
+            Some(_) => dir.open_dir(b"staging")?,
+            None => dir,
+        };
+        return Ok((path.to_owned(), Features::probe(&dir, marks)?));
+    }
+    let message = format!("{}: nothing above it exists", path.display());
+    Err(Error::new(ErrorKind::NotFound, message))
+}

@@ -1,0 +1,278 @@
+//! Each command on the store, killed at each point that it passes.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use super::ground::{Ground, inventory, plain, reaching};
+use crate::image::{Image, layers_of};
+use crate::machine::names_in;
+use crate::tree::Tree;
+
+const UNPACK: [&str; 7] = [
+    "unpack",
+    "--overlay",
+    "--store",
+    "store",
+    "--image",
+    "image:latest",
+    "b",
+];
+
+/// More points than any command passes.
+const MANY: usize = 2000;
+
+/// Kills a command at each point that it passes, each time on the ground as it was kept and after `before`, and has the
+/// rest looked at: `again` runs the command once more, or what a user would in its place.
+#[track_caller]
+fn die_everywhere(
+    ground: &Ground,
+    before: &[&[&str]],
+    command: &[&str],
+    again: &dyn Fn(&Ground, &str),
+) {
+    let begin = || {
+        ground.restore();
+        for command in before {
+            ground.succeed(command);
+        }
+    };
+    begin();
+    let points = ground.points(command);
+    let mut deaths = 0_usize;
+    for passed in 0..MANY {
+        begin();
+        if !ground.dies(passed, command) {
+            break;
+        }
+        deaths += 1;
+        let point = points.get(passed).map_or("(none)", String::as_str);
+        let at = format!("{command:?} died at point {passed}, {point}");
+        eprintln!("{at}");
+        ground.assert_sound();
+        // Every other time before anything else goes on.
+        if passed % 2 == 1 && ground.path("store/store.json").exists() {
+            ground.gc();
+            ground.assert_sound();
+        }
+        again(ground, &at);
+        ground.assert_sound();
+        ground.gc();
+        ground.assert_sound();
+    }
+    // Which of the threads of a command is first is not said.
+    assert!(
+        deaths.abs_diff(points.len()) <= 2 && deaths > 0,
+        "{deaths} deaths, {points:?}"
+    );
+}
+
+/// What a store has in it after a command that nothing has disturbed.
+fn undisturbed(
+    ground: &Ground,
+    before: &[&[&str]],
+    command: &[&str],
+) -> BTreeMap<&'static str, Vec<String>> {
+    ground.restore();
+    for command in before {
+        ground.succeed(command);
+    }
+    ground.succeed(command);
+    ground.gc();
+    inventory(&ground.path("store"))
+}
+
+/// Unpacks again, or mounts the bundle if it is there; both give the same.
+fn unpack_again(ground: &Ground, command: &[&str], bundle: &str) {
+    if ground.path(bundle).join("rootfs").exists() {
+        ground.succeed(&["mount", bundle]);
+    } else {
+        ground.succeed(command);
+    }
+}
+
+#[track_caller]
+fn assert_unpack_survives_death(image: Image) {
+    let (ground, flat) = Ground::with_image(image);
+    ground.keep();
+    let expected = undisturbed(&ground, &[], &UNPACK);
+    let names = names_in(&ground.path(""));
+    die_everywhere(&ground, &[], &UNPACK, &|ground, at| {
+        unpack_again(ground, &UNPACK, "b");
+        Tree::read(&ground.path("b/rootfs")).assert_same(&flat, at);
+        assert_eq!(names_in(&ground.path("")), names, "{at}");
+        ground.gc();
+        assert_eq!(inventory(&ground.path("store")), expected, "{at}");
+    });
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn a_first_unpack_may_die_anywhere() {
+    assert_unpack_survives_death(plain());
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn a_first_unpack_that_makes_a_variant_may_die_anywhere() {
+    assert_unpack_survives_death(reaching());
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn an_unpack_that_copies_layers_with_other_owners_may_die_anywhere() {
+    let maps = ["--uid-map", "0:100000:65536", "--gid-map", "0:100000:65536"];
+    let command = [&maps[..], &UNPACK[1..]].concat();
+    let command = [&UNPACK[..1], &command].concat();
+    let (mut ground, _) = Ground::with_image(plain());
+    ground.set("BUNDLE_NO_IDMAP", "1");
+    ground.succeed(&[&["unpack"][..], &maps, &["--image", "image:latest", "flat"]].concat());
+    let flat = Tree::read(&ground.path("flat/rootfs"));
+    fs::remove_dir_all(ground.path("flat")).unwrap();
+    ground.keep();
+    let expected = undisturbed(&ground, &[], &command);
+    die_everywhere(&ground, &[], &command, &|ground, at| {
+        unpack_again(ground, &command, "b");
+        Tree::read(&ground.path("b/rootfs")).assert_same(&flat, at);
+        ground.gc();
+        assert_eq!(inventory(&ground.path("store")), expected, "{at}");
+    });
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn a_second_unpack_into_a_directory_that_exists_may_die_anywhere() {
+    let (ground, flat) = Ground::with_image(plain());
+    let mut command = UNPACK;
+    ground.succeed(&command);
+    ground.unmount_all();
+    fs::create_dir(ground.path("c")).unwrap();
+    fs::write(ground.path("c/notes"), "untouched").unwrap();
+    ground.keep();
+    command[6] = "c";
+    let expected = undisturbed(&ground, &[], &command);
+    let names = names_in(&ground.path("c"));
+    die_everywhere(&ground, &[], &command, &|ground, at| {
+        unpack_again(ground, &command, "c");
+        Tree::read(&ground.path("c/rootfs")).assert_same(&flat, at);
+        assert_eq!(names_in(&ground.path("c")), names, "{at}");
+        ground.gc();
+        assert_eq!(inventory(&ground.path("store")), expected, "{at}");
+    });
+}
+
+/// A bundle in which something was changed, not mounted; and what is seen in it.
+fn edited() -> (Ground, Tree) {
+    let (ground, _) = Ground::with_image(reaching());
+    ground.succeed(&UNPACK);
+    fs::write(ground.path("b/rootfs/etc/passwd"), "edited").unwrap();
+    fs::write(ground.path("b/rootfs/etc/added"), "added").unwrap();
+    fs::remove_file(ground.path("b/rootfs/data/two")).unwrap();
+    let tree = Tree::read(&ground.path("b/rootfs"));
+    ground.unmount_all();
+    ground.keep();
+    (ground, tree)
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn mount_and_umount_may_die_anywhere() {
+    let (ground, tree) = edited();
+    let expected = undisturbed(&ground, &[], &["mount", "b"]);
+    let mounted = |ground: &Ground, at: &str| {
+        ground.succeed(&["mount", "b"]);
+        Tree::read(&ground.path("b/rootfs")).assert_same(&tree, at);
+        ground.gc();
+        assert_eq!(inventory(&ground.path("store")), expected, "{at}");
+    };
+    die_everywhere(&ground, &[], &["mount", "b"], &mounted);
+    let unmounted = |ground: &Ground, at: &str| {
+        ground.succeed(&["umount", "b"]);
+        assert!(ground.mounted().is_empty(), "{at}");
+        mounted(ground, at);
+    };
+    die_everywhere(&ground, &[&["mount", "b"]], &["umount", "b"], &unmounted);
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn a_repack_that_refreshes_its_bundle_may_die_anywhere() {
+    let (ground, tree) = edited();
+    let mount: &[&[&str]] = &[&["mount", "b"]];
+    let repack = ["repack", "--refresh-bundle", "--image", "image:new", "b"];
+    let mut expected = undisturbed(&ground, mount, &repack);
+    expected.remove("images");
+    let layers = layers_of(&ground.path("image"), "new");
+    die_everywhere(&ground, mount, &repack, &|ground, at| {
+        ground.succeed(&repack);
+        assert_eq!(layers_of(&ground.path("image"), "new"), layers, "{at}");
+        Tree::read(&ground.path("b/rootfs")).assert_same(&tree, at);
+        ground.succeed(&["umount", "b"]);
+        ground.succeed(&["mount", "b"]);
+        Tree::read(&ground.path("b/rootfs")).assert_same(&tree, at);
+        ground.gc();
+        // Repacked once more, it is an image with one more entry in its history.
+        let mut found = inventory(&ground.path("store"));
+        found.remove("images");
+        assert_eq!(found, expected, "{at}");
+    });
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn remove_bundle_may_die_anywhere() {
+    let (ground, _) = edited();
+    fs::write(ground.path("b/notes"), "untouched").unwrap();
+    fs::remove_dir_all(ground.path("../kept")).unwrap();
+    ground.keep();
+    let mount: &[&[&str]] = &[&["mount", "b"]];
+    let remove = ["remove-bundle", "b"];
+    let expected = undisturbed(&ground, mount, &remove);
+    die_everywhere(&ground, mount, &remove, &|ground, at| {
+        // Without its files it is no bundle any more.
+        if names_in(&ground.path("b")) != ["notes"] {
+            ground.succeed(&remove);
+        }
+        assert_eq!(names_in(&ground.path("b")), ["notes"], "{at}");
+        ground.gc();
+        assert_eq!(inventory(&ground.path("store")), expected, "{at}");
+    });
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn mounting_an_image_may_die_anywhere() {
+    let (ground, flat) = Ground::with_image(plain());
+    ground.succeed(&UNPACK);
+    ground.succeed(&["remove-bundle", "b"]);
+    fs::create_dir(ground.path("m")).unwrap();
+    ground.keep();
+    let common = ["mount", "--store", "store", "--image", "image:latest", "m"];
+    for more in [&[][..], &["--rw"], &["--rw", "--key", "mine"]] {
+        let command = [&common[..], more].concat();
+        let expected = undisturbed(&ground, &[], &command);
+        die_everywhere(&ground, &[], &command, &|ground, at| {
+            if ground.mounted().is_empty() {
+                ground.succeed(&command);
+            }
+            Tree::read(&ground.path("m")).assert_same(&flat, at);
+            ground.gc();
+            assert_eq!(inventory(&ground.path("store")), expected, "{at}");
+        });
+    }
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn a_mount_that_has_a_name_for_a_moment_may_die_anywhere() {
+    let (mut ground, tree) = edited();
+    for how in ["legacy", "fuse"] {
+        ground.set("BUNDLE_MOUNT_API", how);
+        let expected = undisturbed(&ground, &[], &["mount", "b"]);
+        die_everywhere(&ground, &[], &["mount", "b"], &|ground, at| {
+            ground.succeed(&["mount", "b"]);
+            Tree::read(&ground.path("b/rootfs")).assert_same(&tree, at);
+            ground.gc();
+            assert_eq!(inventory(&ground.path("store")), expected, "{at}");
+        });
+    }
+}
