@@ -93,3 +93,192 @@
 //! **A view is an unpack whose third stage keeps names instead of making files** ([`layer::view`](crate::layer::view)). One
 //! property holds the two together: the view of generated layers equals what unpacking them makes. `squash`, `diff`, `cat`
 //! and `files` are built on it; content is read from the layer that has it, verified.
+//!
+//! # The layer store
+//!
+//! **Layers are unpacked without those below them**, keyed by the digest of their stream, several at a time, and shared by
+//! every chain that has them. What this loses is looked up for each chain when it is first stacked
+//! ([`store`](crate::store), `register/`): most layers say nothing of others, and cost nothing then.
+//!
+//! **The invariant is flat equality**: the overlay of an image is its flat unpack, entry for entry, link counts of files
+//! included. Where a patch of empty directories cannot bring that about, the layer is made once more *over the mounted
+//! chain below*, by the very code of the flat unpack; so a variant is right by construction. Hard-link sets that a layer takes
+//! part in are copied up as a whole beforehand, because overlayfs breaks them.
+//!
+//! **An opaque root** is nothing that the kernel would see in a lower directory; the layers below are left out instead.
+//!
+//! **Devices 0:0 have no overlay.** Overlayfs has no escape for them, so the image is refused. Attributes of the image in
+//! overlayfs's own namespace are stored escaped.
+//!
+//! **Mounts are detached first** ([`fs::mount`](crate::fs::mount)): `fsopen`, layers by descriptor, `fsmount`, and only at the
+//! end `move_mount` onto the directory. What fails leaves nothing mounted, no path is too long, and no character in it means
+//! anything. `redirect_dir` is `nofollow`, not `off`: neither makes redirects, and with `off` the kernel refuses
+//! `userxattr`, and elsewhere follows redirects that it finds.
+//!
+//! **Records are small files, each replaced whole.** Nothing is rewritten for the sake of another object. A chain's record has
+//! all of its directories, so that a mount reads one file, whatever the number of layers.
+//!
+//! **Whoever relies on layers holds the store's lock shared; `gc` holds it alone**, for as long as its renames take. Layers
+//! in the making are locked by the first digit of their names, in order: few descriptors, and no circle.
+//!
+//! **One `syncfs` an image**, between the last byte and the first name. `--no-sync` leaves it out.
+//!
+//! **The kernel's table says what is mounted**; records only say whose it is, and follow a bundle that is moved. A record of
+//! another mount namespace counts as long as some process is in that namespace.
+//!
+//! **A bundle names its container in `overlay.json`**, beside `umoci.json`, which stays umoci's. A copy of a bundle's
+//! directory is no second bundle: the container stays with the one that it was made for as long as that exists.
+//!
+//! **Repack compares the upper directory with the image of `umoci.json`**, not with what is mounted. So `--refresh-bundle`
+//! needs no new mount: what was packed is in the image from then on, and equal.
+//!
+//! **Containers whose bundle is gone** go with `gc` if nothing was changed in them, and with `gc --abandoned` otherwise.
+//!
+//! # The systems that this one answers
+//!
+//! What each name of theirs is here. A test checks that the targets exist.
+//!
+//! ## overmount
+//!
+//! | theirs | here |
+//! |---|---|
+//! | package `overmount` | [`store::repository`](crate::store::repository) |
+//! | `ErrParentNotMounted` | [`store::Reason::ParentNotMounted`](crate::store::Reason::ParentNotMounted) |
+//! | `ErrMountFailed` | [`store::Reason::MountFailed`](crate::store::Reason::MountFailed) |
+//! | `ErrUnmountFailed` | [`store::Reason::UnmountFailed`](crate::store::Reason::UnmountFailed) |
+//! | `ErrMountCannotProceed` | [`store::Reason::MountPrecondition`](crate::store::Reason::MountPrecondition) |
+//! | `ErrImageCannotBeComposed` | [`store::Reason::ImageCompose`](crate::store::Reason::ImageCompose) |
+//! | `ErrInvalidAsset` | [`store::Reason::InvalidAsset`](crate::store::Reason::InvalidAsset) |
+//! | `ErrInvalidLayer` | [`store::Reason::InvalidLayer`](crate::store::Reason::InvalidLayer) |
+//! | `ErrLayerExists` | [`store::Reason::LayerExists`](crate::store::Reason::LayerExists) |
+//! | `ErrMountExists` | [`store::Reason::MountExists`](crate::store::Reason::MountExists) |
+//! | `ErrTagDoesNotExist` | [`store::Reason::TagNotFound`](crate::store::Reason::TagNotFound) |
+//! | `Asset` | [`store::asset::LayerContent`](crate::store::asset::LayerContent) |
+//! | `NewAsset` | [`store::asset::DirAsset::new`](crate::store::asset::DirAsset::new), [`store::asset::TarAsset::new`](crate::store::asset::TarAsset::new) |
+//! | `Asset.Digest` | [`store::asset::LayerContent::digest`](crate::store::asset::LayerContent::digest) |
+//! | `Asset.LoadDigest` | [`store::asset::LayerContent::load_digest`](crate::store::asset::LayerContent::load_digest) |
+//! | `Asset.Path` | [`store::asset::LayerContent::path`](crate::store::asset::LayerContent::path) |
+//! | `Asset.Unpack` | [`store::asset::LayerContent::unpack`](crate::store::asset::LayerContent::unpack) |
+//! | `Asset.Pack` | [`store::asset::LayerContent::pack`](crate::store::asset::LayerContent::pack) |
+//! | `Exporter`, `Export` | [`store::archive::Exporter`](crate::store::archive::Exporter) |
+//! | `Importer`, `Import` | [`store::archive::Importer`](crate::store::archive::Importer) |
+//! | `Image`, `Repository.NewImage` | [`store::repository::Image`](crate::store::repository::Image), [`store::repository::Repository::new_image`](crate::store::repository::Repository::new_image) |
+//! | `Image.Mount` | [`store::repository::Image::mount`](crate::store::repository::Image::mount), [`store::repository::Image::mount_read_only`](crate::store::repository::Image::mount_read_only) |
+//! | `Image.Unmount` | [`store::repository::Image::unmount`](crate::store::repository::Image::unmount) |
+//! | `Image.Commit` | [`store::repository::Image::commit`](crate::store::repository::Image::commit) |
+//! | `Layer`, `Layer.ID` | [`store::repository::RepositoryLayer`](crate::store::repository::RepositoryLayer), [`store::repository::RepositoryLayer::id`](crate::store::repository::RepositoryLayer::id) |
+//! | `Layer.Config`, `Layer.SaveConfig` | [`store::repository::Image::config`](crate::store::repository::Image::config), [`store::repository::RepositoryLayer::save_config`](crate::store::repository::RepositoryLayer::save_config) |
+//! | `Layer.Create` | [`store::repository::Repository::create_layer`](crate::store::repository::Repository::create_layer) |
+//! | `Layer.Digest` | [`store::repository::RepositoryLayer::digest`](crate::store::repository::RepositoryLayer::digest) |
+//! | `Layer.Exists` | [`store::repository::RepositoryLayer::exists`](crate::store::repository::RepositoryLayer::exists) |
+//! | `Layer.LoadParent`, `Layer.SaveParent` | [`store::repository::RepositoryLayer::load_parent`](crate::store::repository::RepositoryLayer::load_parent), [`store::repository::RepositoryLayer::save_parent`](crate::store::repository::RepositoryLayer::save_parent) |
+//! | `Layer.RestoreParent` | [`store::repository::RepositoryLayer::restore_parent`](crate::store::repository::RepositoryLayer::restore_parent) |
+//! | `Layer.MountPath` | [`store::repository::RepositoryMount::target`](crate::store::repository::RepositoryMount::target) |
+//! | `Layer.Pack` | [`store::repository::RepositoryLayer::pack`](crate::store::repository::RepositoryLayer::pack) |
+//! | `Layer.Path` | [`store::repository::RepositoryLayer::path`](crate::store::repository::RepositoryLayer::path) |
+//! | `Layer.Remove`, `Repository.RemoveLayer` | [`store::repository::RepositoryLayer::remove`](crate::store::repository::RepositoryLayer::remove), [`store::repository::Repository::remove_layer`](crate::store::repository::Repository::remove_layer) |
+//! | `Layer.Unpack` | [`store::repository::Repository::unpack_layer`](crate::store::repository::Repository::unpack_layer) |
+//! | `Mount`, `Repository.NewMount` | [`store::repository::RepositoryMount`](crate::store::repository::RepositoryMount), [`store::repository::RepositoryMount::new`](crate::store::repository::RepositoryMount::new) |
+//! | `Mount.Open` | [`store::repository::RepositoryMount::open`](crate::store::repository::RepositoryMount::open) |
+//! | `Mount.Close`, `Repository.RemoveMount` | [`store::repository::RepositoryMount::close`](crate::store::repository::RepositoryMount::close), [`store::repository::RepositoryMount::detach`](crate::store::repository::RepositoryMount::detach) |
+//! | `Mount.Mounted` | [`store::repository::RepositoryMount::mounted`](crate::store::repository::RepositoryMount::mounted) |
+//! | `Mount.Equals` | [`store::repository::RepositoryMount`](crate::store::repository::RepositoryMount) |
+//! | `Repository`, `NewRepository` | [`store::repository::Repository`](crate::store::repository::Repository), [`store::repository::Repository::new`](crate::store::repository::Repository::new) |
+//! | `Repository.IsVirtual` | [`store::archive::Importer`](crate::store::archive::Importer) |
+//! | `Repository.AddLayer`, `Repository.CreateLayerFromAsset` | [`store::repository::Repository::add_layer`](crate::store::repository::Repository::add_layer), [`store::repository::Repository::create_layer_from_asset`](crate::store::repository::Repository::create_layer_from_asset) |
+//! | `Repository.AddMount` | [`store::Store::mounts`](crate::store::Store::mounts) |
+//! | `Repository.CreateLayer` | [`store::repository::Repository::create_layer`](crate::store::repository::Repository::create_layer) |
+//! | `Repository.Export` | [`store::repository::Repository::export`](crate::store::repository::Repository::export) |
+//! | `Repository.Import` | [`store::repository::Repository::import`](crate::store::repository::Repository::import) |
+//! | `Repository.NewLayer` | [`store::repository::Repository::layer`](crate::store::repository::Repository::layer) |
+//! | `Repository.TempDir` | [`store::repository::Repository::temp_dir`](crate::store::repository::Repository::temp_dir) |
+//! | `AddTag`, `GetTag`, `RemoveTag` | [`store::Store::tag`](crate::store::Store::tag), [`store::Store::image`](crate::store::Store::image), [`store::Store::untag`](crate::store::Store::untag) |
+//! | config converter | [`store::archive::DockerArchive`](crate::store::archive::DockerArchive) |
+//!
+//! ## The overlay graph driver
+//!
+//! | theirs | here |
+//! |---|---|
+//! | `Init` | [`store::driver::OverlayDriver::open`](crate::store::driver::OverlayDriver::open) |
+//! | `SupportsNativeOverlay` | [`store::driver::OverlayDriver::supports_native`](crate::store::driver::OverlayDriver::supports_native) |
+//! | `Driver` | [`store::driver::Driver`](crate::store::driver::Driver), [`store::driver::OverlayDriver`](crate::store::driver::OverlayDriver) |
+//! | `AdditionalImageStores` | [`store::Store::additional_stores`](crate::store::Store::additional_stores) |
+//! | `ApplyDiff` | [`store::driver::DiffDriver::apply`](crate::store::driver::DiffDriver::apply) |
+//! | `ApplyDiffWithDiffer` | [`store::driver::StagedApply::stage`](crate::store::driver::StagedApply::stage) |
+//! | `ApplyDiffFromStagingDirectory` | [`store::driver::StagedApply::commit_staged`](crate::store::driver::StagedApply::commit_staged) |
+//! | `CleanupStagingDirectory` | [`store::driver::StagedApply::abort`](crate::store::driver::StagedApply::abort) |
+//! | `DifferTarget` | [`store::driver::StagedLayer::dir`](crate::store::driver::StagedLayer::dir) |
+//! | `DriverWithDifferOutput` | [`store::driver::DifferOutput`](crate::store::driver::DifferOutput) |
+//! | `Differ` | [`store::driver::Differ`](crate::store::driver::Differ) |
+//! | `ApplyDiffOpts` | [`store::UnpackLimits`](crate::store::UnpackLimits) |
+//! | `Changes`, `Change` | [`store::driver::DiffDriver::changes`](crate::store::driver::DiffDriver::changes), [`fs::Change`](crate::fs::Change) |
+//! | `Cleanup` | [`store::driver::Driver::cleanup`](crate::store::driver::Driver::cleanup) |
+//! | `Create`, `CreateOpts` | [`store::driver::Driver::create`](crate::store::driver::Driver::create), [`store::driver::CreateOptions`](crate::store::driver::CreateOptions) |
+//! | `CreateReadWrite` | [`store::driver::Driver::create_read_write`](crate::store::driver::Driver::create_read_write) |
+//! | `CreateFromTemplate` | [`store::driver::Driver::create_from_template`](crate::store::driver::Driver::create_from_template) |
+//! | `Diff` | [`store::driver::DiffDriver::diff`](crate::store::driver::DiffDriver::diff) |
+//! | `DiffSize` | [`store::driver::DiffDriver::diff_size`](crate::store::driver::DiffDriver::diff_size) |
+//! | `DiffGetter`, `FileGetCloser` | [`store::driver::OverlayDriver::files`](crate::store::driver::OverlayDriver::files), [`store::driver::FileSource`](crate::store::driver::FileSource) |
+//! | `Exists` | [`store::driver::Driver::exists`](crate::store::driver::Driver::exists) |
+//! | `Get`, `MountOpts` | [`store::driver::Driver::get`](crate::store::driver::Driver::get), [`store::driver::GetOptions`](crate::store::driver::GetOptions) |
+//! | `Put` | [`store::driver::Driver::put`](crate::store::driver::Driver::put) |
+//! | `LookupAdditionalLayer` | [`store::driver::AdditionalLayers::lookup`](crate::store::driver::AdditionalLayers::lookup) |
+//! | `LookupAdditionalLayerByID` | [`store::driver::AdditionalLayers::lookup_by_key`](crate::store::driver::AdditionalLayers::lookup_by_key) |
+//! | `AdditionalLayer` | [`store::driver::AdditionalLayer`](crate::store::driver::AdditionalLayer) |
+//! | `Metadata` | [`store::driver::Driver::metadata`](crate::store::driver::Driver::metadata) |
+//! | `ReadWriteDiskUsage`, `DiskUsage` | [`store::driver::Driver::usage`](crate::store::driver::Driver::usage), [`fs::usage::Usage`](crate::fs::usage::Usage) |
+//! | `Remove`, `DeferredRemove`, `GetTempDirRootDirs` | [`store::driver::Driver::remove`](crate::store::driver::Driver::remove) |
+//! | `Status` | [`store::driver::Driver::status`](crate::store::driver::Driver::status) |
+//! | `String` | [`store::driver::Driver::name`](crate::store::driver::Driver::name) |
+//! | `SupportsShifting` | [`store::driver::IdMapUpdater::supports_shifting`](crate::store::driver::IdMapUpdater::supports_shifting) |
+//! | `UpdateLayerIDMap` | [`store::driver::IdMapUpdater::remap`](crate::store::driver::IdMapUpdater::remap) |
+//! | `ErrNotSupported` | [`store::Reason::NotSupported`](crate::store::Reason::NotSupported) |
+//! | `ErrIncompatibleFS` | [`store::Reason::IncompatibleFs`](crate::store::Reason::IncompatibleFs) |
+//! | `ErrPrerequisites` | [`store::Reason::Prerequisites`](crate::store::Reason::Prerequisites) |
+//! | `ErrLayerUnknown` | [`store::Reason::LayerUnknown`](crate::store::Reason::LayerUnknown) |
+//! | `IDMappings` | [`fs::MapOptions`](crate::fs::MapOptions) |
+//! | `ListLayers` | [`store::driver::Driver::list`](crate::store::driver::Driver::list) |
+//! | `Dedup` | [`store::Store::dedup`](crate::store::Store::dedup) |
+//! | `NewNaiveDiffDriver` | [`store::driver::NaiveDiff`](crate::store::driver::NaiveDiff) |
+//! | `ReproducesExactDiffs` | [`store::driver::Driver::info`](crate::store::driver::Driver::info) |
+//! | quotas | [`fs::quota::set`](crate::fs::quota::set) |
+//!
+//! ## containerd's rootfs
+//!
+//! | theirs | here |
+//! |---|---|
+//! | `ApplyLayer` | [`store::snapshot::apply_layer`](crate::store::snapshot::apply_layer) |
+//! | `ApplyLayers` | [`store::snapshot::apply_layers`](crate::store::snapshot::apply_layers) |
+//! | `Diff`, `CreateDiff` | [`store::snapshot::create_diff`](crate::store::snapshot::create_diff) |
+//! | `InitRootFS` | [`store::snapshot::init_rootfs`](crate::store::snapshot::init_rootfs) |
+//! | `Applier` | [`store::snapshot::Applier`](crate::store::snapshot::Applier) |
+//! | `Layer` | [`store::snapshot::LayerDesc`](crate::store::snapshot::LayerDesc) |
+//! | `MountDiffer` | [`store::snapshot::MountDiffer`](crate::store::snapshot::MountDiffer) |
+//! | `Mounter` | [`store::snapshot::Mounter`](crate::store::snapshot::Mounter) |
+//! | `Snapshotter` | [`store::snapshot::Snapshotter`](crate::store::snapshot::Snapshotter), [`store::snapshot::StoreSnapshots`](crate::store::snapshot::StoreSnapshots) |
+//! | chain IDs | [`image::ChainId::of`](crate::image::ChainId::of) |
+//!
+//! ## guardian's rootfs
+//!
+//! | theirs | here |
+//! |---|---|
+//! | package `rootfs` | [`store::rootfs`](crate::store::rootfs) |
+//! | `ErrorId`, `ImplErrorId` | [`store::rootfs::RootfsReason`](crate::store::rootfs::RootfsReason) |
+//! | `ErrCreateTempDir` | [`store::rootfs::RootfsReason::CreateTempDir`](crate::store::rootfs::RootfsReason::CreateTempDir) |
+//! | `ErrCreateMountDir` | [`store::rootfs::RootfsReason::CreateMountDir`](crate::store::rootfs::RootfsReason::CreateMountDir) |
+//! | `ErrBindMountRoot` | [`store::rootfs::RootfsReason::MountRoot`](crate::store::rootfs::RootfsReason::MountRoot) |
+//! | `ErrBindMountSubdir` | [`store::rootfs::RootfsReason::MountSubdir`](crate::store::rootfs::RootfsReason::MountSubdir) |
+//! | `ErrRootSubdirMissing` | [`store::rootfs::RootfsReason::SubdirMissing`](crate::store::rootfs::RootfsReason::SubdirMissing) |
+//! | `ErrUnmountSubdir` | [`store::rootfs::RootfsReason::UnmountSubdir`](crate::store::rootfs::RootfsReason::UnmountSubdir) |
+//! | `ErrOverlayTempDir` | [`store::rootfs::RootfsReason::OverlayTempDir`](crate::store::rootfs::RootfsReason::OverlayTempDir) |
+//! | `ErrOverlayDir` | [`store::rootfs::RootfsReason::OverlayDir`](crate::store::rootfs::RootfsReason::OverlayDir) |
+//! | `ErrRemoveMountDir` | [`store::rootfs::RootfsReason::RemoveMountDir`](crate::store::rootfs::RootfsReason::RemoveMountDir) |
+//! | `ErrUnmountRoot` | [`store::rootfs::RootfsReason::UnmountRoot`](crate::store::rootfs::RootfsReason::UnmountRoot) |
+//! | `ErrNilSyscallFS` | [`store::rootfs::RootfsReason::NeedPrivilege`](crate::store::rootfs::RootfsReason::NeedPrivilege) |
+//! | `ErrRwBaseDirMissing` | [`store::rootfs::RootfsReason::RwBaseMissing`](crate::store::rootfs::RootfsReason::RwBaseMissing) |
+//! | `ErrRwBaseDirIsFile` | [`store::rootfs::RootfsReason::RwBaseNotDir`](crate::store::rootfs::RootfsReason::RwBaseNotDir) |
+//! | `ErrRwBaseDirNotRw` | [`store::rootfs::RootfsReason::RwBaseNotRw`](crate::store::rootfs::RootfsReason::RwBaseNotRw) |
+//! | `RootFS` | [`store::rootfs::RootfsGenerator`](crate::store::rootfs::RootfsGenerator) |
+//! | `RootFS.Generate` | [`store::rootfs::RootfsGenerator::generate`](crate::store::rootfs::RootfsGenerator::generate) |
+//! | `RootFS.Remove` | [`store::rootfs::RootfsGenerator::remove`](crate::store::rootfs::RootfsGenerator::remove) |
+//! | `NewRootFS` | [`store::rootfs::Generator::new`](crate::store::rootfs::Generator::new) |

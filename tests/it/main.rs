@@ -2,5 +2,6 @@
 
 mod architecture;
 mod cli;
+mod seeds;
 mod store_archive;
 mod support;
