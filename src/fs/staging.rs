@@ -50,6 +50,9 @@ pub fn split_path(path: &Path) -> Result<(&Path, &[u8])> {
     Ok((parent, name.as_bytes()))
 }
 
+/// How often a directory is made that others remove at once.
+const MAX_TRIES: u32 = 1000;
+
 /// A directory in the making.
 #[derive(Debug)]
 pub struct Staging {
@@ -70,7 +73,7 @@ impl Staging {
     pub fn create(parent: &Path, prefix: &str, access: Access) -> Result<Self> {
         let parent = Dir::open(parent, access)?;
         stale::sweep(&parent, prefix);
-        loop {
+        for _ in 0..MAX_TRIES {
             let name = unique_name(prefix);
             // From before it exists: a signal may come at any moment.
             let live = live::register(&parent, &name)?;
@@ -95,6 +98,8 @@ impl Staging {
             }
             // Somebody who sweeps has it in hand, and removes it: another one.
         }
+        let message = format!("make a directory in {}", parent.path().display());
+        Err(Error::new(ErrorKind::Busy, message).with_hint("somebody else keeps removing it"))
     }
 
     /// Removes the staging directories of a prefix that dead processes of this user left, as far as that is possible, and

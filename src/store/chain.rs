@@ -10,7 +10,7 @@ use super::json;
 use super::patch::PatchId;
 use super::place::Store;
 use super::reason::Reason;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::fs::Dir;
 use crate::image::{ChainId, DiffId};
 
@@ -83,7 +83,7 @@ impl Chain {
         };
         if chain.id != ChainId::of(&chain.diff_ids) {
             let message = "the record of a chain has another name than its layers give it";
-            return Err(Error::new(ErrorKind::InvalidData, message));
+            return Err(Reason::InvalidLayer.error(message));
         }
         Ok(chain)
     }
@@ -116,8 +116,14 @@ impl Store {
 
     /// A chain as it is recorded, whether its parts are there or not.
     pub(super) fn recorded_chain(&self, id: Option<&ChainId>) -> Result<Option<Chain>> {
-        let record = json::try_read::<Record>(&self.sub("chains")?, &record_name(id))?;
-        record.map(Chain::of).transpose()
+        let name = record_name(id);
+        let record = json::try_read::<Record>(&self.sub("chains")?, &name)?;
+        let chain = record.map(Chain::of).transpose()?;
+        if chain.as_ref().is_some_and(|chain| chain.id.as_ref() != id) {
+            let message = format!("read chains/{name}: it is the record of another chain");
+            return Err(Reason::InvalidLayer.error(message));
+        }
+        Ok(chain)
     }
 
     /// A chain by its name.

@@ -191,6 +191,24 @@ fn link_sets(root: &Path) -> BTreeMap<u64, BTreeSet<PathBuf>> {
     sets
 }
 
+/// Whether a symbolic link leads to a directory, or in a circle.
+fn has_link_to_directory(root: &Path) -> bool {
+    let links = WalkDir::new(root).into_iter().map(Result::unwrap);
+    let mut links = links.filter(|entry| entry.file_type().is_symlink());
+    links.any(|entry| {
+        let target = fs::read_link(entry.path()).unwrap();
+        // Inside of the root, a link may lead elsewhere than here.
+        if target.is_absolute() || target.components().any(|part| part.as_os_str() == "..") {
+            return true;
+        }
+        let found = fs::metadata(entry.path());
+        found.map_or_else(
+            |error| error.kind() != std::io::ErrorKind::NotFound,
+            |found| found.is_dir(),
+        )
+    })
+}
+
 /// Packs two edits, one on top of the other.
 fn check(first: &[Step], second: &[Step]) {
     let scratch = Scratch::new(&["umoci"]);
@@ -206,7 +224,10 @@ fn check(first: &[Step], second: &[Step]) {
         let ids = diff_ids(&layout, to);
         let theirs = name(&scratch, "layout", "theirs");
         Tool::Umoci.repack(&scratch, &theirs, &bundle, &[]);
-        assert_eq!(ids, diff_ids(&layout, "theirs"), "{to}");
+        // Of a directory that became a link to another one, umoci takes what it had from where the link leads.
+        if !has_link_to_directory(&bundle.join("rootfs")) {
+            assert_eq!(ids, diff_ids(&layout, "theirs"), "{to}");
+        }
         Tool::Ours.repack(&scratch, &image, &bundle, &["--refresh-bundle"]);
         assert_eq!(diff_ids(&layout, to), ids, "{to} refreshed");
         Tool::Ours.repack(&scratch, &theirs, &bundle, &["--verify"]);

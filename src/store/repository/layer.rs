@@ -98,8 +98,7 @@ impl<'s> RepositoryLayer<'s> {
             return Ok(None);
         };
         let parent = self.repository.store().recorded_chain(Some(&id))?;
-        // A record under another one's name could lead in a circle.
-        let Some(chain) = parent.filter(|chain| chain.id.as_ref() == Some(&id)) else {
+        let Some(chain) = parent else {
             let message = format!("layer {}: no record of {id}, which it lies on", self.id);
             return Err(Reason::InvalidLayer
                 .error(message)
