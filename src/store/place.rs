@@ -309,8 +309,14 @@ fn open_or_make(path: &Path, create: bool, marks: MarkNamespace) -> Result<Dir> 
     let _alone = LockFile::acquire(&dir, LOCK, LockMode::Exclusive, Some(MAKING))?;
     if dir.try_stat(CONFIG.as_bytes())?.is_some() {
         check_config(&dir, marks)?;
-    } else {
-        make(&dir, marks)?;
+    } else if let Err(error) = make(&dir, marks) {
+        if made.is_some() {
+            // Nothing stays of what cannot be a store; the error that matters is the one being returned.
+            for name in DIRECTORIES.map(str::as_bytes).into_iter().chain([LOCK]) {
+                let _ = dir.remove_all(name);
+            }
+        }
+        return Err(error);
     }
     if let Some(made) = made {
         made.keep();
