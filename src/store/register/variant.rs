@@ -100,9 +100,16 @@ impl Builder<'_> {
                 targets.push([&found.path, slash, name].concat());
             }
         }
+        // Behind a symbolic link of those below, the layer's paths are not those that it changes: any set may take part.
+        let mut leads_elsewhere = false;
+        let implied = meta.changeset.implied.iter().map(|dir| &dir.path);
+        for path in implied.chain(&meta.changeset.passed) {
+            let found = root.resolve(path, &mut |_| Ok(false))?;
+            leads_elsewhere |= found.is_some_and(|found| found.path != *path);
+        }
         for names in &self.links {
             // What such a layer links to is not all listed.
-            let mut takes_part = meta.changeset.needs_below;
+            let mut takes_part = leads_elsewhere || meta.changeset.needs_below;
             takes_part = takes_part || names.iter().any(|name| targets.contains(name));
             for name in names {
                 takes_part = takes_part || over.covers(name)?;
