@@ -36,7 +36,7 @@ pub enum Compression {
 
 impl Compression {
     /// Guesses from the first bytes, of which [`MAGIC_SIZE`] are enough.
-    fn of(content: &[u8]) -> Self {
+    pub(crate) fn of(content: &[u8]) -> Self {
         match *content {
             [0x1f, 0x8b, ..] => Self::Gzip,
             // A frame, or a skippable frame, which may come first.

@@ -49,4 +49,5 @@ pub use generate::{
 };
 pub use options::ApplyOptions;
 pub use path::{ROOTFS_NAME, clean_path};
+pub(crate) use path::{above, relative_path, split};
 pub use pipeline::{Applied, LayerSource, apply_layers, unpack_layer};

@@ -40,7 +40,7 @@ pub fn clean_path(path: &[u8]) -> Vec<u8> {
 
 /// The path below the root that a name in an archive means: clean, without a leading slash, empty for the root. The
 /// buffer is reused.
-pub(super) fn relative_path(clean: &mut Vec<u8>, path: &[u8]) {
+pub(crate) fn relative_path(clean: &mut Vec<u8>, path: &[u8]) {
     clean.clear();
     append_clean(clean, path);
 }
@@ -68,11 +68,17 @@ fn append_clean(clean: &mut Vec<u8>, path: &[u8]) {
 }
 
 /// Splits a relative path into the directory (empty for the root) and the last component.
-pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|&byte| byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
         None => (b"", path),
     }
+}
+
+/// The directories that a clean relative path is in, topmost first, the root left out.
+pub(crate) fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    ends.map(|(at, _)| &path[..at])
 }
 
 #[cfg(test)]

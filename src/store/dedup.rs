@@ -8,13 +8,13 @@ use std::io::BufReader;
 
 use super::id::LayerId;
 use super::layer::RECORD;
-use super::patch::split;
 use super::place::Store;
 use super::record::{Content, RecordReader};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::Dir;
 use crate::fs::dedupe::{Deduped, dedupe};
 use crate::fs::mount::Answer;
+use crate::layer::split;
 
 /// Files smaller than this have no block of their own worth sharing, in bytes.
 const MIN_SIZE: u64 = 4096;

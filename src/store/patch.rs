@@ -24,6 +24,7 @@ use super::unpack::make_dir;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::xattr::Xattrs;
 use crate::fs::{Dir, Inode, MarkNamespace, Metadata, Rules, Stat, Times, fault};
+use crate::layer::split;
 
 /// The attributes of a directory, as the image has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,14 +161,6 @@ impl Patch {
 
 fn open(root: &Dir, path: &[u8]) -> Result<Dir> {
     root.open_below(path)
-}
-
-/// The path of the directory that a path is in, and its name there.
-pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|&byte| byte == b'/') {
-        Some(at) => (&path[..at], &path[at + 1..]),
-        None => (b"", path),
-    }
 }
 
 impl Store {

@@ -24,6 +24,7 @@ use lru::LruCache;
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{Dir, InodeId, InodeKind, MarkNamespace, Stat, escape_name};
+use crate::layer::split;
 
 mod found;
 mod marks;
@@ -298,14 +299,6 @@ fn check(path: &[u8]) -> Result<()> {
     }
     let message = format!("look up {}: not a clean relative path", escape_name(path));
     Err(Error::new(ErrorKind::InvalidInput, message))
-}
-
-/// The directory that a path is in, and its name there.
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|&byte| byte == b'/') {
-        Some(slash) => (&path[..slash], &path[slash + 1..]),
-        None => (b"", path),
-    }
 }
 
 /// The path of a name in a directory.

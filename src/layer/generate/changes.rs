@@ -11,7 +11,7 @@ use super::pack::{Packer, Place};
 use super::{GenerateOptions, Packed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{Change, ChangeKind, Dir, InodeKind, Root, escape_name};
-use crate::layer::path::split;
+use crate::layer::path::{above, split};
 use crate::progress::Progress;
 
 /// How many directories stay open: changes come nearly directory by directory.
@@ -134,12 +134,6 @@ pub fn generate_linked_layer(
 /// Whether a symbolic link leads to a directory in the root, or in a circle.
 fn leads_to_directory(root: &Root, path: &[u8]) -> bool {
     !matches!(root.resolve(path, &mut |_| Ok(false)), Ok(None))
-}
-
-/// The directories that a path is in, topmost first, the root left out.
-fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-    ends.map(|(at, _)| &path[..at])
 }
 
 fn check(change: &Change) -> Result<()> {

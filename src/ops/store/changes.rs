@@ -6,7 +6,7 @@ use super::meant::Meant;
 use crate::archive::{Encoder, EncoderOptions};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::mount::Mount;
-use crate::fs::{Access, Change, Dir, Root};
+use crate::fs::{Access, Change, Root};
 use crate::layer::{GenerateOptions, generate_layer, generate_linked_layer};
 use crate::progress::Progress;
 use crate::store::{Chain, Changes, Container, Stack, Store, changes_between};
@@ -50,10 +50,10 @@ impl<'a> Difference<'a> {
             meant => {
                 let chain = image_chain(store, &meant, word)?;
                 let old = match &other {
-                    Some(other) => stack(store, other)?,
+                    Some(other) => store.view(other)?,
                     None => Stack::new(Vec::new(), store.marks()),
                 };
-                let changes = changes_between(&old, &stack(store, &chain)?);
+                let changes = changes_between(&old, &store.view(&chain)?);
                 Of::Chain(chain, changes.context(compared)?)
             }
         };
@@ -131,14 +131,4 @@ fn image_chain(store: &Store, meant: &Meant, word: &str) -> Result<Chain> {
         let message = format!("{word}: neither an image nor a chain");
         Error::new(ErrorKind::InvalidInput, message)
     })
-}
-
-/// The view of a chain without a mount.
-fn stack(store: &Store, chain: &Chain) -> Result<Stack> {
-    let patch = store.path().join("patches").join(chain.patch.to_string());
-    let mut dirs = vec![Dir::open(&patch, Access::Plain)?];
-    for layer in &chain.layers {
-        dirs.push(store.layer(layer)?.content()?);
-    }
-    Ok(Stack::new(dirs, store.marks()))
 }

@@ -1,30 +1,20 @@
 //! `store commit`: what a container has changed becomes a layer on its chain, and, if a layout is named, on its image there.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::Write;
 use std::path::Path;
 
-use oci_cas::{Algorithm, Hasher, Store as _};
+use oci_cas::Store as _;
 
 use super::changes::Difference;
 use super::image::bring_in;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::Access;
-use crate::fs::staging::Staging;
 use crate::image::{ChainId, DiffId, Reference};
-use crate::layer::LayerSource;
 use crate::layout::{DescriptorPath, Layout, Mutator};
 use crate::ops::extract::Found;
 use crate::ops::{CompressOptions, HistoryOptions};
 use crate::progress::Progress;
-use crate::store::{Key, LayerProvider, Store, StoredImage, UnpackLimits};
-
-/// The stream of the layer while the store takes it in.
-const STREAM: &[u8] = b"layer.tar";
-
-/// Bytes that are written at a time.
-const BUFFER_SIZE: usize = 256 << 10;
+use crate::store::{self, Key, Store, StoredImage};
 
 /// What [`commit`] may be told.
 #[derive(Clone, Debug, Default)]
@@ -72,7 +62,7 @@ pub fn commit(
             chain,
             image: None,
         }),
-        None => commit_chain(store, &difference, chain.as_ref(), options, progress),
+        None => commit_chain(store, key, options, progress),
     }
     .context(committed)
 }
@@ -140,91 +130,18 @@ fn base_image(
 
 fn commit_chain(
     store: &Store,
-    difference: &Difference<'_>,
-    chain: Option<&ChainId>,
+    key: &Key,
     options: &CommitOptions,
     progress: &dyn Progress,
 ) -> Result<Committed> {
-    let staging = Staging::create(&store.path().join("staging"), "s-", Access::Plain)?;
-    let stream = Stream::write(&staging, |out| {
-        difference.write(out, options.source_date_epoch, progress)
-    })?;
-    let mut diff_ids = store.chain(chain)?.diff_ids;
-    diff_ids.push(stream.diff_id.clone());
-    let chain = store.unpack(&diff_ids, &stream, &UnpackLimits::default(), progress)?;
+    let how = store::CommitOptions {
+        source_date_epoch: options.source_date_epoch,
+        ..store::CommitOptions::default()
+    };
+    let committed = store.commit_container(key, &how, progress)?;
     Ok(Committed {
-        diff_id: Some(stream.diff_id.clone()),
-        chain: chain.id,
+        diff_id: Some(committed.diff_id),
+        chain: committed.chain.id,
         image: None,
     })
-}
-
-/// The stream of a new layer, the topmost of a chain, in a staging directory.
-struct Stream<'a> {
-    staging: &'a Staging,
-    diff_id: DiffId,
-}
-
-impl<'a> Stream<'a> {
-    fn write(
-        staging: &'a Staging,
-        write: impl FnOnce(&mut dyn Write) -> Result<()>,
-    ) -> Result<Self> {
-        let Some(file) = staging.dir().create_file(STREAM, 0o600)? else {
-            let message = "somebody else writes to the staging directory";
-            return Err(Error::new(ErrorKind::AlreadyExists, message));
-        };
-        let mut out = Hashed {
-            file: BufWriter::with_capacity(BUFFER_SIZE, file.into_file()),
-            hasher: Hasher::new(Algorithm::Sha256),
-        };
-        write(&mut out)?;
-        out.file.flush().context(|| "write the layer")?;
-        Ok(Self {
-            staging,
-            diff_id: DiffId(out.hasher.finish()),
-        })
-    }
-}
-
-impl LayerProvider for Stream<'_> {
-    // Whatever is below is in the store: nothing else is asked for.
-    fn open(&self, _: usize) -> Result<Box<dyn LayerSource + '_>> {
-        let file = self.staging.dir().open_file(STREAM)?;
-        Ok(Box::new(Source(BufReader::with_capacity(
-            BUFFER_SIZE,
-            file,
-        ))))
-    }
-}
-
-struct Source(BufReader<File>);
-
-impl Read for Source {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl LayerSource for Source {
-    fn verdict(&mut self) -> Result<()> {
-        Ok(())
-    }
-}
-
-struct Hashed {
-    file: BufWriter<File>,
-    hasher: Hasher,
-}
-
-impl Write for Hashed {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(data)?;
-        self.hasher.update(&data[..count]);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
 }

@@ -28,13 +28,9 @@ impl Format {
             return Self::Known(Compression::None);
         }
         match *head {
-            [0x1f, 0x8b, ..] => Self::Known(Compression::Gzip),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
-                Self::Known(Compression::Zstd)
-            }
             [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Foreign("bzip2"),
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Foreign("xz"),
-            _ => Self::Known(Compression::None),
+            _ => Self::Known(Compression::of(head)),
         }
     }
 

@@ -6,8 +6,6 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 
-use oci_cas::Algorithm;
-
 use crate::archive::{Compression, Decoder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::fault;
@@ -15,8 +13,7 @@ use crate::fs::staging::Staging;
 use crate::image::DiffId;
 use crate::layer::LayerSource;
 use crate::progress::Silent;
-use crate::store::layer::{LAYER, new_file};
-use crate::store::unpack::make_dir;
+use crate::store::layer::new_file;
 use crate::store::{Chain, LayerId, LayerProvider, Store, UnpackLimits};
 
 /// The stream, in its staging directory.
@@ -82,12 +79,10 @@ pub(super) fn decode<'a>(stream: impl Read + Send + 'a) -> Result<(Decoder<'a>, 
         .take(BLOCK)
         .read_to_end(&mut start);
     first.map_err(|error| Error::new(ErrorKind::Io, "read layer").with_source(error))?;
-    let compression = match start[..] {
-        // Whatever an archive begins with, it says so itself.
-        _ if start.get(257..262) == Some(b"ustar") => Compression::None,
-        [0x1f, 0x8b, ..] => Compression::Gzip,
-        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
-        _ => Compression::None,
+    // Whatever an archive begins with, it says so itself.
+    let compression = match start.get(257..262) {
+        Some(b"ustar") => Compression::None,
+        _ => Compression::of(&start),
     };
     let decoder = Decoder::new(io::Cursor::new(start).chain(stream), compression)?;
     Ok((decoder, compression))
@@ -150,15 +145,9 @@ pub(super) fn adopt_written(
 
 /// Unpacks a stream into a layer of its own: its diff ID, the bytes of its files and those of the stream.
 fn add(store: &Store, source: impl LayerSource) -> Result<(DiffId, u64, u64)> {
-    let staging = store.staging()?;
-    let dir = make_dir(staging.dir(), LAYER)?;
-    let limits = UnpackLimits::default();
-    let diff_id = store.stage_stream(&dir, source, Algorithm::Sha256, &limits, &Silent)?;
-    fault::point("driver-staged");
-    store.sync()?;
-    let id = LayerId::of(&diff_id);
-    store.publish_layer(&id, &staging, LAYER)?;
+    let diff_id = store.add_layer(source, &UnpackLimits::default(), &Silent)?;
     fault::point("driver-published");
+    let id = LayerId::of(&diff_id);
     let meta = store.layer(&id)?.meta()?;
     Ok((diff_id, meta.changeset.size, meta.stream_size))
 }

@@ -244,7 +244,7 @@ pub(super) fn size(root: &Dir, changes: &[Change]) -> Result<u64> {
         if change.kind == ChangeKind::Deleted || change.path == b"." {
             continue;
         }
-        let (parent, name) = crate::store::patch::split(&change.path);
+        let (parent, name) = crate::layer::split(&change.path);
         let stat = open(root, parent)?.stat(name)?;
         if stat.kind == InodeKind::File && (stat.nlink < 2 || seen.insert(stat.id)) {
             size = size.saturating_add(stat.size);
@@ -390,7 +390,7 @@ fn open_if_any(root: &Dir, path: &[u8]) -> Result<Option<Dir>> {
     match open(root, path) {
         Ok(dir) => Ok(Some(dir)),
         Err(error) => {
-            let (parent, name) = crate::store::patch::split(path);
+            let (parent, name) = crate::layer::split(path);
             match open(root, parent).and_then(|dir| dir.try_stat(name)) {
                 Ok(Some(stat)) if stat.is_dir() => Err(error),
                 _ => Ok(None),

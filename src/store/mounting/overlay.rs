@@ -141,6 +141,15 @@ impl Store {
         Ok((patch, lowers.into_iter().map(Lower::Dir).collect()))
     }
 
+    /// The view of a chain without a mount.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a part of the chain is missing.
+    pub fn view(&self, chain: &Chain) -> Result<Stack> {
+        self.mapped_stack(chain, &MapOptions::default())
+    }
+
     /// The view of a chain without a mount, with the owners that maps give it.
     pub(in crate::store) fn mapped_stack(&self, chain: &Chain, maps: &MapOptions) -> Result<Stack> {
         let (_, lowers) = self.mapped_lowers(chain, maps)?;

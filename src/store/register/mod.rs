@@ -24,14 +24,14 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use super::chain::{Chain, MAX_LOWERS};
 use super::id::LayerId;
 use super::layer::LayerMeta;
-use super::patch::{Attributes, Patch, split};
+use super::patch::{Attributes, Patch};
 use super::place::Store;
 use super::stack::Stack;
 use super::unpack::LayerProvider;
 use crate::error::{Result, ResultExt};
 use crate::fs::{Dir, InodeKind};
 use crate::image::{ChainId, DiffId};
-use crate::layer::Changeset;
+use crate::layer::{Changeset, above, relative_path, split};
 use crate::progress::Progress;
 
 /// How many layers a chain has at most: overlayfs's limit, less the patch, and less the upper directory where that is only
@@ -388,22 +388,9 @@ impl<'c> Over<'c> {
     }
 }
 
-/// The directories that a path is in, topmost first, the root left out.
-fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-    ends.map(|(at, _)| &path[..at])
-}
-
 /// The path of an entry, as it is below the root.
 fn clean(path: &[u8]) -> Vec<u8> {
-    let names = path.split(|&byte| byte == b'/');
-    let mut clean: Vec<&[u8]> = Vec::new();
-    for name in names {
-        match name {
-            b"" | b"." => {}
-            b".." => drop(clean.pop()),
-            name => clean.push(name),
-        }
-    }
-    clean.join(&b'/')
+    let mut clean = Vec::new();
+    relative_path(&mut clean, path);
+    clean
 }

@@ -11,11 +11,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::mount::Upper;
 use crate::fs::{Access, Dir, Inode, Metadata, Root, Rules, Stat, Times, fault};
 use crate::image::DiffId;
+use crate::layer::split;
 use crate::layer::{ApplyOptions, apply_layers};
 use crate::store::chain::Chain;
 use crate::store::id::LayerId;
 use crate::store::layer::{CONTENT, LAYER};
-use crate::store::patch::split;
 use crate::store::reason::Reason;
 use crate::store::unpack::{lock_of, make_dir};
 

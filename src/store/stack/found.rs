@@ -2,10 +2,11 @@
 
 use std::rc::Rc;
 
-use super::{Shared, check_marks, split};
+use super::{Shared, check_marks};
 use crate::error::{Result, ResultExt};
 use crate::fs::xattr::Xattrs;
 use crate::fs::{FileReader, Stat};
+use crate::layer::split;
 
 /// A name, in the topmost layer that has it.
 #[derive(Clone, Debug)]

@@ -98,7 +98,7 @@ fn a_death_leaves_a_layer_open_or_committed() {
     let driver = overlay(&scratch);
     let base = layer(&driver, "base", None, fill);
     let points = [
-        ("driver-staged", false),
+        ("layer-synced", false),
         ("driver-published", false),
         ("patch", false),
         ("driver-committed", true),
@@ -144,7 +144,7 @@ fn a_death_leaves_a_layer_empty_or_filled_by_the_stream() {
     let source = layer(&driver, "source", None, fill);
     let tree = inside(&driver, &source, Tree::read);
     for (verb, point) in [
-        ("apply", "driver-staged"),
+        ("apply", "layer-staged"),
         ("apply", "driver-published"),
         ("apply", "driver-committed"),
         ("staged", "driver-populated"),
