@@ -75,11 +75,14 @@
 //! **Shared memory mappings are the hole that is left.** On tmpfs a write through one changes no time. `--verify` is for
 //! whoever has such programs; distrusting every file on a tmpfs would take the index away from all others.
 //!
-//! **Gzip is one member, deflated in blocks** that each see the 32 KiB before them. Readers that stop after the first
-//! member exist; the bytes depend neither on the number of threads nor on how the input is cut. Each block gets a fresh
-//! compressor, because a reset one gives other bytes.
+//! **Gzip has a member for each 512 KiB of content**, made by libdeflate, which needs half the time of a deflate that can
+//! be joined into one member. Umoci, skopeo, buildah, tar and bsdtar read them all (a test shows it), as all do that
+//! take eStargz layers, which are made alike; small layers have one. The bytes depend neither on the number of threads
+//! nor on how the input is cut.
 //!
-//! **The default gzip level is 3**, at which the layers have the size of umoci's.
+//! **Without a level, gzip tries as hard as the content deserves**: samples of each block tell what is stored, what gets
+//! level 1, and what, with many repetitions, level 3. That keeps layers within about 2 percent of umoci's sizes. One
+//! level for all that does so takes a third longer.
 //!
 //! **Layers are stored first, names change after, under the lock.** Whoever edits resolves, edits and commits while nobody
 //! else can change the index ([`Layout::edit`](crate::layout::Layout::edit)); repack, whose image is named by its bundle,

@@ -293,3 +293,77 @@ fn layouts_that_we_write_are_read_by_skopeo_and_umoci() {
         .arg(&bundle)
         .succeed();
 }
+
+/// A large layer of ours has many gzip members. Whoever stopped after the first would miss most of it.
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn layers_of_many_gzip_members_are_read_by_the_tools_of_the_field() {
+    let scratch = Scratch::new(&["umoci", "skopeo", "buildah", "bsdtar"]);
+    let source = scratch.path("source");
+    fs::create_dir(&source).unwrap();
+    for number in 0..6 {
+        let lines: Vec<String> = (0..60_000)
+            .map(|line| format!("{number} {line}\n"))
+            .collect();
+        fs::write(source.join(format!("file-{number}")), lines.concat()).unwrap();
+    }
+    let layout = scratch.path("layout").display().to_string();
+    let image = format!("{layout}:latest");
+    scratch.tool(&["init", "--layout", &layout]).succeed();
+    scratch.tool(&["new", "--image", &image]).succeed();
+    scratch
+        .tool(&["insert", "--image", &image])
+        .args(&[&source.display().to_string(), "/opt"])
+        .succeed();
+    let layers = layers_of(Path::new(&layout), "latest");
+    let digest = layers[0]["digest"].as_str().unwrap();
+    let blob = scratch.path("layout/blobs").join(digest.replace(':', "/"));
+    let content = fs::read(&blob).unwrap();
+    let header = b"\x1f\x8b\x08\0\0\x09\x6e\x88\0\xff";
+    let members = content.windows(header.len()).filter(|at| at == header);
+    assert!(members.count() > 4);
+
+    assert_unpacks_like_umoci(&scratch, "layout");
+    let ours = scratch.path("ours/rootfs/opt");
+    for name in fs::read_dir(&source).unwrap() {
+        let name = name.unwrap().file_name();
+        assert!(fs::read(ours.join(&name)).unwrap() == fs::read(source.join(&name)).unwrap());
+    }
+    let expected = Tree::read(&ours);
+    let assert_whole = |root: &Path, by: &str| Tree::read(root).assert_same(&expected, by);
+    for (program, directory) in [("tar", "tar"), ("bsdtar", "bsdtar")] {
+        let directory = scratch.path(directory);
+        fs::create_dir(&directory).unwrap();
+        Bounded::new(program, 60)
+            .arg("-xpf")
+            .arg(&blob)
+            .current_dir(&directory)
+            .succeed();
+        assert_whole(&directory.join("opt"), program);
+    }
+    // skopeo checks the diff ID of what it decompresses.
+    let plain = format!("dir:{}", scratch.path("plain").display());
+    Bounded::new("skopeo", 60)
+        .args(&["copy", "--dest-decompress", &format!("oci:{image}"), &plain])
+        .succeed();
+    let state = |name: &str| scratch.path(name).display().to_string();
+    let buildah = |arguments: &[&str]| {
+        Bounded::new("buildah", 120)
+            .args(&["--storage-driver=vfs", "--root", &state("storage")])
+            .args(&["--runroot", &state("run")])
+            .args(arguments)
+            .succeed()
+            .trim()
+            .to_owned()
+    };
+    let (storage, run) = (state("storage"), state("run"));
+    let stored = format!("containers-storage:[vfs@{storage}+{run}]localhost/many:latest");
+    Bounded::new("skopeo", 60)
+        .args(&["copy", &format!("oci:{image}"), &stored])
+        .succeed();
+    let container = buildah(&["from", "localhost/many:latest"]);
+    let root = buildah(&["mount", &container]);
+    assert_whole(&Path::new(&root).join("opt"), "buildah");
+    buildah(&["umount", &container]);
+    buildah(&["rm", &container]);
+}

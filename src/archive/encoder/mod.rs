@@ -10,8 +10,9 @@
 //! A layer's digest is that of its compressed bytes. So they are a function of the content, the format and the level
 //! only: neither the number of threads nor the way in which the content is cut into writes makes a difference.
 
+mod deflate;
+mod effort;
 mod gzip;
-mod noise;
 #[cfg(test)]
 mod tests;
 mod workers;
@@ -33,7 +34,8 @@ const MAX_THREADS: usize = 64;
 pub struct EncoderOptions {
     /// The format.
     pub compression: Compression,
-    /// How hard to try: for gzip 0 to 9, for zstd from minus a hundred thousand to 22. `None` is the format's default.
+    /// How hard to try: for gzip 0 to 9, for zstd from minus a hundred thousand to 22. `None` is the format's default; for gzip
+    /// every block of the content is tried as hard as pays, which gives umoci's sizes within about 2 percent.
     pub level: Option<i32>,
     /// How many threads compress, besides the one that writes: 1 to 64, to which other numbers are rounded. `None` is as
     /// many as there are processors. Never changes the bytes.
@@ -58,8 +60,10 @@ impl EncoderOptions {
 
 /// Compresses what is written to it.
 ///
-/// The result is one gzip member or one zstd frame. It is complete only after [`finish`](Self::finish): an encoder that
-/// is dropped before waits for its threads and leaves an unfinished stream, which no decoder takes for a whole one.
+/// The result is gzip members (RFC 1952, section 2.2), one for each 512 KiB of content, or one zstd frame. It is complete
+/// only after [`finish`](Self::finish): an encoder that is dropped before waits for its threads and leaves a stream
+/// without its end, of which a decoder alone cannot tell in gzip that members are missing; digest, size, and the end of
+/// the archive do.
 /// [`flush`](Write::flush) flushes the writer below, but nothing that is still to be compressed.
 ///
 /// # Errors
@@ -84,23 +88,20 @@ impl<W: Write> Encoder<W> {
     /// - [`ErrorKind::InvalidInput`]: the format has no such level.
     /// - Threads or memory are short.
     pub fn new(out: W, options: EncoderOptions) -> Result<Self> {
-        let level = |levels: RangeInclusive<i32>, default| check_level(options, levels, default);
+        let level = |levels: RangeInclusive<i32>| check_level(options, levels);
         let codec = match options.compression {
             Compression::None => {
-                level(0..=0, 0)?;
+                level(0..=0)?;
                 Codec::Plain(out)
             }
             Compression::Gzip => {
-                let level = level(0..=9, gzip::DEFAULT_LEVEL)?;
-                Codec::Gzip(Box::new(GzipEncoder::new(
-                    out,
-                    level.unsigned_abs(),
-                    options.thread_count(),
-                )))
+                let level = level(0..=9)?.map(i32::unsigned_abs);
+                let encoder = GzipEncoder::new(out, level, options.thread_count());
+                Codec::Gzip(Box::new(encoder))
             }
             Compression::Zstd => {
-                let levels = zstd::compression_level_range();
-                let level = level(levels, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+                let level = level(zstd::compression_level_range())?;
+                let level = level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
                 let encoder = zstd_encoder(out, level, options.thread_count());
                 Codec::Zstd(encoder.context(|| "set up zstd compression")?)
             }
@@ -123,11 +124,11 @@ impl<W: Write> Encoder<W> {
     }
 }
 
-fn check_level(options: EncoderOptions, levels: RangeInclusive<i32>, default: i32) -> Result<i32> {
-    let level = options.level.unwrap_or(default);
-    if levels.contains(&level) {
-        return Ok(level);
-    }
+fn check_level(options: EncoderOptions, levels: RangeInclusive<i32>) -> Result<Option<i32>> {
+    let level = match options.level {
+        Some(level) if !levels.contains(&level) => level,
+        fine => return Ok(fine),
+    };
     let message = match options.compression {
         Compression::None => "compress: no compression has no level".to_owned(),
         named => format!(
