@@ -188,6 +188,17 @@ impl Pair {
 }
 
 impl HistoryArgs {
+    /// Whether any of the flags was given.
+    pub fn given(&self) -> bool {
+        let texts = [
+            &self.history_author,
+            &self.history_comment,
+            &self.history_created,
+            &self.history_created_by,
+        ];
+        self.no_history || texts.into_iter().any(Option::is_some)
+    }
+
     /// What the operation is told. Without `--history.created` the time is `source_date_epoch`, in UTC, or else now, with
     /// the offset of the local time zone.
     pub fn options(&self, source_date_epoch: Option<i64>) -> Result<HistoryOptions> {

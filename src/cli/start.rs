@@ -115,7 +115,7 @@ fn explain(error: &clap::Error) -> Error {
     let argument = context(error, ContextKind::InvalidArg);
     let message = match error.kind() {
         ClapKind::MissingRequiredArgument if argument.starts_with("--") => {
-            return missing(&argument);
+            return missing(flag(&argument));
         }
         ClapKind::MissingRequiredArgument => {
             format!("invalid number of positional arguments: expected {argument}")

@@ -110,7 +110,8 @@ impl Layout {
     pub(super) fn read_index(&self) -> Result<IndexFile> {
         let limits = self.limits();
         let bytes = read_file(self.store(), INDEX_FILE, limits.index_size)?;
-        IndexFile::parse(&bytes, limits).context(|| format!("read {INDEX_FILE}"))
+        IndexFile::parse(&bytes, limits)
+            .context(|| format!("read {}", self.path.join(INDEX_FILE).display()))
     }
 
     /// Changes `index.json` under the layout's lock: read, edited, replaced when it changed.
@@ -121,8 +122,9 @@ impl Layout {
         &self,
         edit: impl FnOnce(&mut IndexFile) -> Result<T>,
     ) -> Result<T> {
-        let _lease = self.store().lease().context(|| "lock the image layout")?;
-        let _lock = self.store().lock().context(|| "lock the image layout")?;
+        let locking = || format!("lock image layout {}", self.path.display());
+        let _lease = self.store().lease().context(locking)?;
+        let _lock = self.store().lock().context(locking)?;
         let mut index = self.read_index()?;
         let result = edit(&mut index)?;
         if index.changed {
@@ -130,7 +132,7 @@ impl Layout {
             self.check_readable(&bytes)?;
             self.store()
                 .replace_file(INDEX_FILE, &bytes)
-                .context(|| format!("replace {INDEX_FILE}"))?;
+                .context(|| format!("replace {}", self.path.join(INDEX_FILE).display()))?;
         }
         Ok(result)
     }

@@ -83,7 +83,11 @@ pub fn diff(
     let image = Found::open(from, platform)?;
     match to {
         Target::Image(to) => {
-            let other = Found::open(to, platform)?;
+            let other = Found::open(to, platform).map_err(|error| {
+                error.with_hint(
+                    "the other image is named in full, path[:tag], and a bundle with --bundle",
+                )
+            })?;
             let (old, new) = views(
                 &Layers::of(&image.image(), progress)?,
                 &Layers::of(&other.image(), progress)?,

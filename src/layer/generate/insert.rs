@@ -144,7 +144,10 @@ impl<'a> Inserted<'a> {
         relative_path(&mut clean, target);
         whiteout::check_name(&clean).context(|| format!("insert at {}", escape_name(target)))?;
         if let Some((source, _)) = tree {
-            let is_dir = Source::open(source, access)?.place().stat()?.is_dir();
+            let found = Source::open(source, access).and_then(|source| source.place().stat());
+            let is_dir = found
+                .context(|| format!("insert {}", source.display()))?
+                .is_dir();
             if clean.is_empty() && !is_dir {
                 return fail(
                     ErrorKind::InvalidInput,

@@ -59,6 +59,20 @@ fn two_tags_differ_by_paths() {
 }
 
 #[test]
+fn what_is_no_other_image_is_an_error_that_says_how_to_name_one() {
+    let scratch = scratch();
+    fs::create_dir(scratch.path("bundle")).unwrap();
+    for other in ["b", "bundle"] {
+        let said = scratch.fails(&format!("diff --image x:a {other}"));
+        assert!(
+            said.contains(&format!("open image layout {other}")),
+            "{said}"
+        );
+        assert!(said.contains("a bundle with --bundle"), "{said}");
+    }
+}
+
+#[test]
 fn the_exit_code_tells_only_when_it_is_asked_to() {
     let scratch = scratch();
     let outcome = scratch.run("diff --exit-code --image x:a x:b");

@@ -199,7 +199,8 @@ fn what_cannot_be_inserted_leaves_the_layout_alone() {
     };
     let before = state();
     for (arguments, reason) in [
-        ("source/none /f", "none"),
+        ("source/none /f", "insert source/none: "),
+        ("none /f", "insert none: "),
         ("source/file /f source/none /g", "none"),
         ("source/bad /f", ".wh.x"),
         ("source/file /.wh.f", ".wh.f"),

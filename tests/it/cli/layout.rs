@@ -169,6 +169,18 @@ fn list_skips_entries_without_a_name() {
 }
 
 #[test]
+fn an_error_of_writing_names_the_layout() {
+    let scratch = Scratch::new();
+    scratch.layout("dir/x", &[]);
+    fs::remove_dir_all(scratch.path("dir/x/blobs/sha256")).unwrap();
+    scratch.write("dir/x/blobs/sha256", "in the way");
+    let said = scratch.fails("new --image dir/x:a");
+    let expected = "make new image a: lock image layout dir/x: ";
+    assert!(said.contains(expected), "{said}");
+    assert_eq!(scratch.ok("ls --layout dir/x"), "");
+}
+
+#[test]
 fn what_is_no_layout_is_refused_by_every_command() {
     let scratch = Scratch::new();
     fs::create_dir(scratch.path("empty")).unwrap();
