@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use super::{INDEX_FILE, Layout, Limits, read_file};
 use crate::image::{
-    INDEX, Tag, insert_in_order, parse_json_of, ref_name, set_ref_name, to_go_json,
+    Descriptor, INDEX, REF_NAME, Tag, insert_in_order, parse_json_of, ref_name, set_ref_name,
+    to_go_json,
 };
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -87,6 +88,30 @@ impl IndexFile {
     pub(super) fn set(&mut self, tag: &Tag, mut entry: Map<String, Value>) {
         set_ref_name(&mut entry, tag);
         self.remove(tag);
+        self.entries.push(Value::Object(entry));
+        self.changed = true;
+    }
+
+    /// Appends an entry under that name in place of the image that it was made from, whose entry is or was `old`. Where
+    /// several entries carry the name, for different platforms, the others keep it.
+    pub(super) fn replace(&mut self, tag: &Tag, old: &Descriptor, mut entry: Map<String, Value>) {
+        if old.annotation(REF_NAME) != Some(tag.as_str()) {
+            return self.set(tag, entry);
+        }
+        let old = old.digest().to_string();
+        let is_old = |entry: &Value| entry.get("digest").and_then(Value::as_str) == Some(&old);
+        let is_there = self.named(tag).any(is_old);
+        let platform = entry.get("platform").cloned();
+        self.entries.retain(|other| {
+            let stays = if is_there {
+                !is_old(other)
+            } else {
+                // Somebody has changed it since: then it is what has the same platform, or none.
+                other.get("platform").is_some() && other.get("platform") != platform.as_ref()
+            };
+            stays || ref_name(other) != Some(tag.as_str())
+        });
+        set_ref_name(&mut entry, tag);
         self.entries.push(Value::Object(entry));
         self.changed = true;
     }

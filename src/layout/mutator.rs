@@ -9,7 +9,7 @@
 //! - **Nothing is visible before commit.** Blobs that were stored until then are garbage if it does not come to that.
 //! - **A tag keeps leading where it led.** The manifest may lie in indexes: they are rewritten up to the entry of
 //!   `index.json`, everything beside the changed child as it was, and that entry takes the tag, in place of the entries
-//!   that had it, at the end of the list.
+//!   that had it, at the end of the list. Entries by which the tag names images for other platforms stay.
 //! - **Nothing is written that would be refused when it is read.** The documents are checked before they are stored.
 //!
 //! Who edits what a tag means *now* uses [`Layout::edit`], which resolves, edits and commits under one lock, so that of
@@ -353,7 +353,7 @@ impl<'l> Mutator<'l> {
         }
         set_annotations(Document::Descriptor, &mut root, &self.entry_annotations)?;
         path[0] = Descriptor::from_value(&Value::Object(root))?.with_ref_name(tag);
-        index.set(tag, path[0].raw().clone());
+        index.replace(tag, self.path.root(), path[0].raw().clone());
         Ok(DescriptorPath(path))
     }
 

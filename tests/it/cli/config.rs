@@ -379,6 +379,44 @@ fn of_many_changes_at_the_same_time_none_is_lost() {
     scratch.ok("validate --layout x");
 }
 
+/// Some tools give one name to an entry for each platform, where others make an index of them.
+#[test]
+fn entries_of_the_tag_for_other_platforms_keep_it() {
+    let scratch = Scratch::new();
+    scratch.layout("x", &[]);
+    for architecture in ["amd64", "arm64"] {
+        let config = json!({"architecture": architecture, "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}});
+        Image::new(config).store(&scratch.path("x"), "a");
+    }
+    let mut index = scratch.read_json("x/index.json");
+    for (entry, architecture) in [(0, "amd64"), (1, "arm64")] {
+        index["manifests"][entry]["platform"] =
+            json!({"architecture": architecture, "os": "linux"});
+    }
+    scratch.write("x/index.json", index.to_string());
+    let users = || {
+        ["amd64", "arm64"].map(|architecture| {
+            let line =
+                format!("config --image x:a --platform linux/{architecture} --get config.user");
+            scratch.run(&line).stdout
+        })
+    };
+    scratch.ok("unpack --rootless --image x:a --platform linux/arm64 bundle");
+    scratch.ok("config --image x:a --platform linux/arm64 --config.user u");
+    assert_eq!(users(), ["", "u\n"]);
+    scratch.ok("config --image x:a --platform linux/amd64 --config.user v");
+    assert_eq!(users(), ["v\n", "u\n"]);
+    // Made from an image that the tag has left since.
+    scratch.ok("repack --image x:a bundle");
+    assert_eq!(users(), ["v\n", ""]);
+    assert_eq!(scratch.ok("ls --layout x"), "a\na\n");
+    // Another name means the one image.
+    scratch.ok("config --image x:a --platform linux/arm64 --tag b --config.user w");
+    assert_eq!(scratch.ok("config --image x:b --get config.user"), "w\n");
+    scratch.ok("new --image x:a");
+    assert_eq!(scratch.ok("ls --layout x"), "b\na\n");
+}
+
 #[test]
 fn an_image_in_an_index_is_changed_in_its_place() {
     let scratch = Scratch::new();
