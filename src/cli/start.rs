@@ -156,6 +156,11 @@ fn invalid_value(error: &clap::Error, flag: &str) -> Error {
             .hints()
             .into_iter()
             .fold(refusal(ours.chain()), Error::with_hint),
+        // What the standard library says of a number does not name it.
+        None if source.is::<std::num::ParseIntError>() => {
+            let value = context(error, ContextKind::InvalidValue);
+            refusal(format!("{value:?}: {source}"))
+        }
         None => refusal(source.to_string()),
     }
 }

@@ -84,9 +84,8 @@ pub fn diff(
     match to {
         Target::Image(to) => {
             let other = Found::open(to, platform).map_err(|error| {
-                error.with_hint(
-                    "the other image is named in full, path[:tag], and a bundle with --bundle",
-                )
+                let hint = "another image is named in full, path[:tag], and a bundle with --bundle";
+                error.context("find the other image").with_hint(hint)
             })?;
             let (old, new) = views(
                 &Layers::of(&image.image(), progress)?,

@@ -62,12 +62,13 @@ fn two_tags_differ_by_paths() {
 fn what_is_no_other_image_is_an_error_that_says_how_to_name_one() {
     let scratch = scratch();
     fs::create_dir(scratch.path("bundle")).unwrap();
-    for other in ["b", "bundle"] {
+    for (other, reason) in [
+        ("b", "open image layout b: "),
+        ("bundle", "open image layout bundle: "),
+        ("x:none", "hint: the image layout has the tags a, b, c"),
+    ] {
         let said = scratch.fails(&format!("diff --image x:a {other}"));
-        assert!(
-            said.contains(&format!("open image layout {other}")),
-            "{said}"
-        );
+        assert!(said.contains(reason), "{said}");
         assert!(said.contains("a bundle with --bundle"), "{said}");
     }
 }
