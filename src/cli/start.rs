@@ -82,7 +82,8 @@ fn run(tree: clap::Command, argv: Vec<OsString>) -> Result<Exit> {
         .and_then(|matches| App::from_arg_matches(&matches))
         .map_err(|error| explain(&error))?;
     let ui = Ui::new(app.globals.threshold()?, app.globals.quiet());
-    if let Some(file) = &app.globals.cpu_profile {
+    let profile = app.globals.cpu_profile.as_ref();
+    if let Some(file) = profile.filter(|file| !file.is_empty()) {
         ui.warn(&format!(
             "--cpu-profile is not supported: nothing is written to {}",
             file.to_string_lossy()
