@@ -280,10 +280,7 @@ impl Layout {
                 digest.clone(),
                 size,
             )),
-            None => self
-                .store
-                .open_verified(digest, size)
-                .context(|| format!("open blob {digest}")),
+            None => self.store.open_verified(digest, size).map_err(Error::from),
         }
     }
 }

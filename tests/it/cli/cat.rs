@@ -81,7 +81,11 @@ fn a_layer_that_is_not_what_it_should_be_prints_nothing() {
     bytes[600] = b'z';
     fs::write(&blob, bytes).unwrap();
     let said = scratch.fails("cat --image x:a lib/os");
-    assert!(said.contains("digest mismatch"), "{said}");
+    let expected = format!(
+        "layer {}: verified reader digest mismatch",
+        digest.replace('/', ":")
+    );
+    assert!(said.contains(&expected), "{said}");
 }
 
 #[test]
