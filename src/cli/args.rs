@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use jiff::{Timestamp, Zoned};
+use jiff::Zoned;
 use oci_bundle::archive::Compression;
 use oci_bundle::fs::{IdMap, IdRange, MapOptions};
 use oci_bundle::image::{Platform, Reference, Tag, normalize_time};
-use oci_bundle::ops::{CompressOptions, HistoryOptions, UnpackOptions};
+use oci_bundle::ops::{CompressOptions, HistoryOptions, UnpackOptions, epoch_time};
 use oci_bundle::{Error, ErrorKind, Result};
 
 use super::size::Size;
@@ -204,7 +204,7 @@ impl HistoryArgs {
     pub fn options(&self, source_date_epoch: Option<i64>) -> Result<HistoryOptions> {
         let created = match (&self.history_created, source_date_epoch) {
             (Some(created), _) => created.clone(),
-            (None, Some(seconds)) => epoch(seconds)?,
+            (None, Some(seconds)) => epoch_time(seconds)?,
             (None, None) => normalize_time(&Zoned::now().strftime("%FT%T%.f%:z").to_string())?,
         };
         Ok(HistoryOptions {
@@ -215,15 +215,6 @@ impl HistoryArgs {
             comment: self.history_comment.clone(),
         })
     }
-}
-
-fn epoch(seconds: i64) -> Result<String> {
-    let time = Timestamp::from_second(seconds).ok();
-    let text = time.and_then(|time| normalize_time(&time.to_string()).ok());
-    text.ok_or_else(|| {
-        let message = format!("SOURCE_DATE_EPOCH {seconds} is not a time that can be written");
-        Error::new(ErrorKind::InvalidInput, message)
-    })
 }
 
 impl CompressArgs {

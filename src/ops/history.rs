@@ -5,7 +5,22 @@ use jiff::Timestamp;
 use crate::image::normalize_time;
 use crate::layout::NewHistory;
 use crate::progress::Progress;
-use crate::{Result, ResultExt};
+use crate::{Error, ErrorKind, Result, ResultExt};
+
+/// The time of `SOURCE_DATE_EPOCH`, in seconds since 1970, as documents have it: RFC 3339, in UTC.
+///
+/// # Errors
+///
+/// [`InvalidInput`](ErrorKind::InvalidInput) for a time before the year 0 or after 9999.
+pub fn epoch_time(seconds: i64) -> Result<String> {
+    let time = Timestamp::from_second(seconds).ok();
+    // Years that RFC 3339 has no digits for are text nevertheless.
+    let text = time.and_then(|time| normalize_time(&time.to_string()).ok());
+    text.ok_or_else(|| {
+        let message = format!("SOURCE_DATE_EPOCH {seconds} is not a time that can be written");
+        Error::new(ErrorKind::InvalidInput, message)
+    })
+}
 
 /// The history entry that an operation adds. What is `None` is the operation's own choice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

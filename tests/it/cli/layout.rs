@@ -93,7 +93,13 @@ fn new_takes_its_time_from_the_environment() {
     // The same again is the same bytes, whenever it is done.
     assert_eq!(new("1234567890").code, 0);
     assert_eq!(scratch.read("x/index.json"), index);
-    for bad in ["yesterday", "1.5", "9223372036854775807"] {
+    for bad in [
+        "yesterday",
+        "1.5",
+        "9223372036854775807",
+        // The year before the year 0.
+        "-62167219201",
+    ] {
         let outcome = new(bad);
         assert_eq!((outcome.code, &*outcome.stdout), (1, ""), "{bad}");
         assert!(
