@@ -68,7 +68,7 @@ pub struct Change<'a> {
 /// Compares an image with another image or a bundle, and tells of every path that differs, a directory before what is in
 /// it, names sorted by bytes. Of what was added or deleted, every path is told.
 ///
-/// In a bundle that was unpacked from the image itself, times are compared to the second, as its record has them.
+/// With a bundle, times are compared to the second, as its record and the layers of repack have them.
 ///
 /// # Errors
 ///

@@ -186,6 +186,68 @@ fn a_bundle_differs_by_what_was_done_to_it() {
     assert!(changed.contains(r#""changed":["mode"]"#), "{changed}");
 }
 
+/// Layers have whole seconds, the disk has more.
+#[test]
+fn what_has_been_repacked_is_no_difference_any_more() {
+    let scratch = scratch();
+    let maps = maps(&scratch);
+    scratch.ok(&format!("unpack --image x:a {maps} bundle"));
+    let rootfs = scratch.path("bundle/rootfs");
+    fs::write(rootfs.join("d/new"), "22").unwrap();
+    fs::remove_file(rootfs.join("d/gone")).unwrap();
+    let time = filetime::FileTime::from_unix_time(1_700_000_000, 123_456_789);
+    for path in ["d/new", "d", ""] {
+        filetime::set_file_mtime(rootfs.join(path), time).unwrap();
+    }
+    scratch.ok("repack --image x:new bundle");
+    assert_eq!(scratch.ok("diff --image x:new --bundle bundle"), "");
+    let later = filetime::FileTime::from_unix_time(1_700_000_001, 0);
+    filetime::set_file_mtime(rootfs.join("d/new"), later).unwrap();
+    assert_eq!(
+        scratch.ok("diff --image x:new --bundle bundle"),
+        "C /d/new\n"
+    );
+}
+
+#[test]
+fn what_has_become_another_type_is_told_alike_by_record_and_layers() {
+    let scratch = scratch();
+    let maps = maps(&scratch);
+    let before = Layer::default()
+        .dir("dir")
+        .file("file", "1")
+        .symlink("link", "x")
+        .file("linked", "")
+        .link("linked2", "linked");
+    store_layers(&scratch.path("x"), "t", &[before]);
+    scratch.ok(&format!("unpack --image x:t {maps} bundle"));
+    let path = |name: &str| scratch.path(format!("bundle/rootfs/{name}"));
+    fs::remove_dir(path("dir")).unwrap();
+    fs::write(path("dir"), "a file").unwrap();
+    fs::remove_file(path("file")).unwrap();
+    std::os::unix::fs::symlink("x", path("file")).unwrap();
+    fs::remove_file(path("link")).unwrap();
+    std::os::unix::fs::symlink("longer", path("link")).unwrap();
+    fs::remove_file(path("linked")).unwrap();
+    fs::create_dir(path("linked")).unwrap();
+    let by_record = scratch.ok("diff --json --image x:t --bundle bundle");
+    scratch.ok("repack --image x:new bundle");
+    let by_layers = scratch.ok("diff --json --image x:t x:new");
+    assert_eq!(by_record, by_layers);
+    for (path, changed) in [
+        ("dir", r#"["type","mode","mtime"]"#),
+        ("link", r#"["mtime","target"]"#),
+    ] {
+        let start = format!("{{\"path\":\"/{path}\"");
+        let mut lines = by_record.lines();
+        let line = lines.find(|line| line.starts_with(&start)).unwrap();
+        assert!(
+            line.ends_with(&format!("\"changed\":{changed}}}")),
+            "{line}"
+        );
+    }
+}
+
 #[test]
 fn a_new_name_of_a_file_does_not_change_its_content() {
     let scratch = scratch();
