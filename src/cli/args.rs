@@ -332,14 +332,6 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_is_written_in_utc() {
-        assert_eq!(epoch(-1).unwrap(), "1969-12-31T23:59:59Z");
-        for seconds in [i64::MAX, i64::MIN, 253_402_300_800, -62_200_000_000] {
-            assert!(epoch(seconds).is_err(), "{seconds}");
-        }
-    }
-
-    #[test]
     fn a_layout_path_is_neither_empty_nor_has_a_colon() {
         assert!(layout("".into()).is_err());
         assert!(layout("a:b".into()).is_err());

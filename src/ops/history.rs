@@ -83,6 +83,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_epoch_is_written_in_utc() {
+        assert_eq!(epoch_time(-1).unwrap(), "1969-12-31T23:59:59Z");
+        for seconds in [i64::MAX, i64::MIN, 253_402_300_800, -62_200_000_000] {
+            assert!(epoch_time(seconds).is_err(), "{seconds}");
+        }
+    }
+
+    #[test]
     fn what_is_given_wins_over_the_defaults_even_when_it_is_empty() {
         let options = HistoryOptions {
             created: Some("2020-01-01T00:00:00,50+02:00".into()),
