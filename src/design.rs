@@ -97,6 +97,12 @@
 //! property holds the two together: the view of generated layers equals what unpacking them makes. `squash`, `diff`, `cat`
 //! and `files` are built on it; content is read from the layer that has it, verified.
 //!
+//! **One file takes the layers that settle it, from the top down**
+//! ([`UpperLayers`](crate::layer::view::UpperLayers)). Entries are read downwards and merged upwards by the same code. A
+//! view of upper layers holds whatever is below, as long as no entry in it led through a name that is not there; so there
+//! is no second meaning of whiteouts and links, only a question when to stop. Layers that leave directories out of their
+//! archive, as repack's do, are seldom enough by themselves: a lower layer may have a link in that place.
+//!
 //! # The layer store
 //!
 //! **Layers are unpacked without those below them**, keyed by the digest of their stream, several at a time, and shared by

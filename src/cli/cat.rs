@@ -12,7 +12,8 @@ use super::ui::Ui;
 /// prints files of an image without unpacking it
 ///
 /// Symbolic links are followed inside the image, and files that an upper layer has deleted are not there. Nothing is
-/// printed if one of the paths is missing or is no regular file.
+/// printed if one of the paths is missing or is no regular file. Of the layers, only those from the top down to the one
+/// that settles all paths are read, and verified.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

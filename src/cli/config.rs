@@ -12,11 +12,13 @@ use super::ui::Ui;
 /// modifies the image configuration of an OCI image
 ///
 /// Everything is cleared first and set then, so that one call can empty a list and fill it anew. An empty value takes a
-/// member out of the configuration. What the command does not know in the documents stays as it is.
+/// member that is one text out of the configuration; lists are emptied by --clear, an empty element of a list is an
+/// element. What the command does not know in the documents stays as it is.
 ///
 /// With --get nothing is changed, and one value is printed: one of the keys of the other flags (config.user,
-/// config.cmd, created), or an element (config.env.PATH, config.labels.KEY, manifest.annotations.KEY). A value that is
-/// not set is an error.
+/// config.cmd, created), or an element (config.env.PATH, config.labels.KEY, manifest.annotations.KEY). The annotations
+/// of index.json's entry and of the top layer are index.annotations and layer.annotations. A value that is not set is an
+/// error.
 ///
 /// Of an image in an index for several platforms, the index is changed with it.
 #[derive(Debug, clap::Args)]
@@ -84,7 +86,7 @@ struct Changes {
     #[arg(long = "config.stopsignal")]
     stop_signal: Option<String>,
 
-    /// how to check whether the container is well: a command for the shell, NONE, or the JSON of Docker's `Healthcheck`
+    /// how to check whether the container is well: a command for the shell, NONE, or the JSON of Docker's `Healthcheck`; nothing to drop it
     #[arg(long = "config.healthcheck")]
     healthcheck: Option<Healthcheck>,
 
@@ -157,7 +159,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
 
 /// `--get`
 fn print(args: &Args, key: &ConfigKey, ui: &Ui) -> Result<Exit> {
-    if args.tag.tag.is_some() || args.changes.options() != ConfigOptions::default() {
+    let changes = args.changes.options() != ConfigOptions::default();
+    if changes || args.tag.tag.is_some() || args.history.given() {
         let message = "--get changes nothing, so nothing to change can be given beside it";
         return Err(Error::new(ErrorKind::InvalidInput, message));
     }

@@ -121,11 +121,15 @@ fn usage(command: &Command) -> String {
     text
 }
 
+/// `<source> <target>`: what stands for the values of one round.
 fn value_name(arg: &Arg) -> String {
     let names = arg.get_value_names().unwrap_or_default();
-    names
-        .first()
-        .map_or_else(|| "<value>".to_owned(), |name| format!("<{name}>"))
+    let names: Vec<_> = names.iter().map(|name| format!("<{name}>")).collect();
+    if names.is_empty() {
+        "<value>".to_owned()
+    } else {
+        names.join(" ")
+    }
 }
 
 /// The group of a command, by the path of its names.

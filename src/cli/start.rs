@@ -82,7 +82,8 @@ fn run(tree: clap::Command, argv: Vec<OsString>) -> Result<Exit> {
         .and_then(|matches| App::from_arg_matches(&matches))
         .map_err(|error| explain(&error))?;
     let ui = Ui::new(app.globals.threshold()?, app.globals.quiet());
-    if let Some(file) = &app.globals.cpu_profile {
+    let profile = app.globals.cpu_profile.as_ref();
+    if let Some(file) = profile.filter(|file| !file.is_empty()) {
         ui.warn(&format!(
             "--cpu-profile is not supported: nothing is written to {}",
             file.to_string_lossy()
@@ -115,7 +116,7 @@ fn explain(error: &clap::Error) -> Error {
     let argument = context(error, ContextKind::InvalidArg);
     let message = match error.kind() {
         ClapKind::MissingRequiredArgument if argument.starts_with("--") => {
-            return missing(&argument);
+            return missing(flag(&argument));
         }
         ClapKind::MissingRequiredArgument => {
             format!("invalid number of positional arguments: expected {argument}")
@@ -156,6 +157,11 @@ fn invalid_value(error: &clap::Error, flag: &str) -> Error {
             .hints()
             .into_iter()
             .fold(refusal(ours.chain()), Error::with_hint),
+        // What the standard library says of a number does not name it.
+        None if source.is::<std::num::ParseIntError>() => {
+            let value = context(error, ContextKind::InvalidValue);
+            refusal(format!("{value:?}: {source}"))
+        }
         None => refusal(source.to_string()),
     }
 }

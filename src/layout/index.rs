@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use super::{INDEX_FILE, Layout, Limits, read_file};
 use crate::image::{
-    INDEX, Tag, insert_in_order, parse_json_of, ref_name, set_ref_name, to_go_json,
+    Descriptor, INDEX, REF_NAME, Tag, insert_in_order, parse_json_of, ref_name, set_ref_name,
+    to_go_json,
 };
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -91,6 +92,30 @@ impl IndexFile {
         self.changed = true;
     }
 
+    /// Appends an entry under that name in place of the image that it was made from, whose entry is or was `old`. Where
+    /// several entries carry the name, for different platforms, the others keep it.
+    pub(super) fn replace(&mut self, tag: &Tag, old: &Descriptor, mut entry: Map<String, Value>) {
+        if old.annotation(REF_NAME) != Some(tag.as_str()) {
+            return self.set(tag, entry);
+        }
+        let old = old.digest().to_string();
+        let is_old = |entry: &Value| entry.get("digest").and_then(Value::as_str) == Some(&old);
+        let is_there = self.named(tag).any(is_old);
+        let platform = entry.get("platform").cloned();
+        self.entries.retain(|other| {
+            let stays = if is_there {
+                !is_old(other)
+            } else {
+                // Somebody has changed it since: then it is what has the same platform, or none.
+                other.get("platform").is_some() && other.get("platform") != platform.as_ref()
+            };
+            stays || ref_name(other) != Some(tag.as_str())
+        });
+        set_ref_name(&mut entry, tag);
+        self.entries.push(Value::Object(entry));
+        self.changed = true;
+    }
+
     /// The file's bytes, with the members that every index must have.
     fn into_bytes(mut self) -> Vec<u8> {
         insert_in_order(&mut self.raw, ORDER, "schemaVersion", 2.into());
@@ -110,7 +135,8 @@ impl Layout {
     pub(super) fn read_index(&self) -> Result<IndexFile> {
         let limits = self.limits();
         let bytes = read_file(self.store(), INDEX_FILE, limits.index_size)?;
-        IndexFile::parse(&bytes, limits).context(|| format!("read {INDEX_FILE}"))
+        IndexFile::parse(&bytes, limits)
+            .context(|| format!("read {}", self.path.join(INDEX_FILE).display()))
     }
 
     /// Changes `index.json` under the layout's lock: read, edited, replaced when it changed.
@@ -121,8 +147,9 @@ impl Layout {
         &self,
         edit: impl FnOnce(&mut IndexFile) -> Result<T>,
     ) -> Result<T> {
-        let _lease = self.store().lease().context(|| "lock the image layout")?;
-        let _lock = self.store().lock().context(|| "lock the image layout")?;
+        let locking = || format!("lock image layout {}", self.path.display());
+        let _lease = self.store().lease().context(locking)?;
+        let _lock = self.store().lock().context(locking)?;
         let mut index = self.read_index()?;
         let result = edit(&mut index)?;
         if index.changed {
@@ -130,7 +157,7 @@ impl Layout {
             self.check_readable(&bytes)?;
             self.store()
                 .replace_file(INDEX_FILE, &bytes)
-                .context(|| format!("replace {INDEX_FILE}"))?;
+                .context(|| format!("replace {}", self.path.join(INDEX_FILE).display()))?;
         }
         Ok(result)
     }

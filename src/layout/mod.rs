@@ -50,7 +50,7 @@ mod walk;
 
 use std::io::{Cursor, Read};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_cas::{DirStore, StoreExt, VerifyingReader};
 use serde_json::json;
@@ -80,6 +80,8 @@ const STAGED: &[u8] = b"layout";
 pub struct Layout {
     store: DirStore,
     limits: Limits,
+    /// As it was opened, for messages only.
+    path: PathBuf,
 }
 
 impl Layout {
@@ -130,7 +132,11 @@ impl Layout {
             )
             .with_source(error)
         })?;
-        Ok(Self { store, limits })
+        Ok(Self {
+            store,
+            limits,
+            path: path.to_owned(),
+        })
     }
 
     /// Makes a layout without images. Missing parents are made.
@@ -274,10 +280,7 @@ impl Layout {
                 digest.clone(),
                 size,
             )),
-            None => self
-                .store
-                .open_verified(digest, size)
-                .context(|| format!("open blob {digest}")),
+            None => self.store.open_verified(digest, size).map_err(Error::from),
         }
     }
 }

@@ -9,7 +9,7 @@
 //! - **Nothing is visible before commit.** Blobs that were stored until then are garbage if it does not come to that.
 //! - **A tag keeps leading where it led.** The manifest may lie in indexes: they are rewritten up to the entry of
 //!   `index.json`, everything beside the changed child as it was, and that entry takes the tag, in place of the entries
-//!   that had it, at the end of the list.
+//!   that had it, at the end of the list. Entries by which the tag names images for other platforms stay.
 //! - **Nothing is written that would be refused when it is read.** The documents are checked before they are stored.
 //!
 //! Who edits what a tag means *now* uses [`Layout::edit`], which resolves, edits and commits under one lock, so that of
@@ -103,6 +103,8 @@ pub struct Mutator<'l> {
     /// The config as it was read.
     original: Value,
     entry_annotations: BTreeMap<String, String>,
+    /// Whether the entry loses the annotations that it had.
+    entry_cleared: bool,
     /// Keeps the layers that the image shares with its source.
     _lease: Lease,
 }
@@ -134,6 +136,7 @@ impl<'l> Mutator<'l> {
             config: config.raw().clone(),
             original: config.raw().clone(),
             entry_annotations: BTreeMap::new(),
+            entry_cleared: false,
             _lease: lease,
         })
     }
@@ -174,6 +177,24 @@ impl<'l> Mutator<'l> {
     /// Sets annotations of the entry of `index.json`.
     pub fn annotate_entry(&mut self, annotations: &BTreeMap<String, String>) {
         self.entry_annotations.extend(annotations.clone());
+    }
+
+    /// Takes all annotations off the entry of `index.json` but the tag, also those that were set here.
+    pub fn clear_entry_annotations(&mut self) {
+        self.entry_annotations.clear();
+        self.entry_cleared = true;
+    }
+
+    /// Takes all annotations off the top layer. An image without layers stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidData`] when the document is malformed.
+    pub fn clear_top_layer_annotations(&mut self) -> Result<()> {
+        if let Some(top) = layers_mut(&mut self.manifest)?.last_mut() {
+            Document::Descriptor.set(object_mut(top)?, "annotations", Value::Null);
+        }
+        Ok(())
     }
 
     /// Sets annotations of the top layer.
@@ -327,9 +348,12 @@ impl<'l> Mutator<'l> {
         }
         path.reverse();
         let mut root = path[0].raw().clone();
+        if self.entry_cleared {
+            Document::Descriptor.set(&mut root, "annotations", Value::Null);
+        }
         set_annotations(Document::Descriptor, &mut root, &self.entry_annotations)?;
         path[0] = Descriptor::from_value(&Value::Object(root))?.with_ref_name(tag);
-        index.set(tag, path[0].raw().clone());
+        index.replace(tag, self.path.root(), path[0].raw().clone());
         Ok(DescriptorPath(path))
     }
 
@@ -388,7 +412,7 @@ impl<'l> Mutator<'l> {
         self.layout
             .store()
             .put(Algorithm::Sha256, bytes)
-            .context(|| "store a document")
+            .context(|| format!("store a document in {}", self.layout.path.display()))
     }
 }
 

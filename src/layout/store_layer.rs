@@ -40,10 +40,8 @@ impl Layout {
         annotations: &BTreeMap<String, String>,
         produce: &mut dyn FnMut(&mut dyn Write) -> Result<()>,
     ) -> Result<(Descriptor, DiffId)> {
-        let ingest = self
-            .store()
-            .ingest(Algorithm::Sha256)
-            .context(|| "store a layer")?;
+        let storing = || format!("store a layer in {}", self.path.display());
+        let ingest = self.store().ingest(Algorithm::Sha256).context(storing)?;
         let buffer = BufWriter::with_capacity(BUFFER_SIZE, ingest);
         let mut tee = Tee {
             out: Encoder::new(buffer, options)?,
@@ -55,8 +53,8 @@ impl Layout {
         let ingest = buffer
             .into_inner()
             .map_err(io::IntoInnerError::into_error)
-            .context(|| "store a layer")?;
-        let (digest, blob_size) = ingest.commit().context(|| "store a layer")?;
+            .context(storing)?;
+        let (digest, blob_size) = ingest.commit().context(storing)?;
         let mut annotations = annotations.clone();
         if tee.size != blob_size {
             annotations.insert(UNCOMPRESSED_SIZE.to_owned(), tee.size.to_string());

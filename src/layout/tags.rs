@@ -114,7 +114,7 @@ impl Layout {
         let digest: Digest = self
             .store()
             .put(Algorithm::Sha256, bytes)
-            .context(|| "store a document")?;
+            .context(|| format!("store a document in {}", self.path.display()))?;
         Ok(Descriptor::new(media_type, digest, bytes.len() as u64))
     }
 }

@@ -13,8 +13,9 @@ use crate::progress::Progress;
 /// Writes the content of regular files in an image to `out`, one after the other. Symbolic links are followed inside the
 /// image.
 ///
-/// Every layer is read and verified before the first byte is written; each file then takes one more pass over the layer
-/// that has it, which is verified again. A failure of that second verification comes after the content.
+/// Layers are read from the top down until they say what each path is; the rest is neither read nor verified. Those read
+/// are verified before the first byte is written; each file then takes one more pass over the layer that has it, which is
+/// verified again. A failure of that second verification comes after the content.
 ///
 /// # Errors
 ///
@@ -29,7 +30,10 @@ pub fn cat(
 ) -> Result<()> {
     let found = Found::open(image, platform)?;
     let layers = Layers::of(&found.image(), progress)?;
-    let view = layers.view(false)?;
+    let (view, below_count) = layers.upper_view(false, |view| {
+        let is_known = |path: &&[u8]| matches!(view.resolve(path), Ok(Some(_)));
+        paths.iter().all(is_known)
+    })?;
     let files = paths
         .iter()
         .map(|path| find(&view, path).context(|| format!("cat {}", escape_name(path))));
@@ -39,7 +43,7 @@ pub fn cat(
             out,
             entry: content.entry,
         };
-        layers.copy(content.layer, &mut sink)?;
+        layers.copy(below_count + content.layer, &mut sink)?;
     }
     out.flush().context(|| "write content")
 }

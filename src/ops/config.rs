@@ -82,10 +82,11 @@ pub struct Healthcheck(Map<String, Value>);
 impl FromStr for Healthcheck {
     type Err = Error;
 
-    /// Reads what begins with `{` as the JSON object, `NONE` as the check that switches an inherited one off, and
-    /// anything else as a command for the shell.
+    /// Reads what begins with `{` as the JSON object, `NONE` as the check that switches an inherited one off, an empty
+    /// text as no check at all, and anything else as a command for the shell.
     fn from_str(text: &str) -> Result<Self> {
         let value = match text {
+            "" => return Ok(Self(Map::new())),
             "NONE" => json!({"Test": ["NONE"]}),
             json if json.trim_start().starts_with('{') => {
                 crate::image::parse_json(json.as_bytes()).context(|| "malformed health check")?
@@ -113,11 +114,15 @@ enum Target {
     Config(&'static str),
     Process(&'static str),
     ManifestAnnotations,
+    EntryAnnotations,
+    LayerAnnotations,
 }
 
 const CLEARABLE: &[(&str, Target)] = &[
     ("config.labels", Target::Process("Labels")),
     ("manifest.annotations", Target::ManifestAnnotations),
+    ("index.annotations", Target::EntryAnnotations),
+    ("layer.annotations", Target::LayerAnnotations),
     ("config.exposedports", Target::Process("ExposedPorts")),
     ("config.env", Target::Process("Env")),
     ("config.volume", Target::Process("Volumes")),
@@ -227,6 +232,8 @@ impl ConfigOptions {
                     "annotations",
                     Value::Null,
                 ),
+                Target::EntryAnnotations => mutator.clear_entry_annotations(),
+                Target::LayerAnnotations => mutator.clear_top_layer_annotations()?,
             }
         }
         Ok(())
@@ -299,6 +306,7 @@ mod tests {
                 .map(|check| Value::Object(check.0).to_string())
         };
         for (text, expected) in [
+            ("", "{}"),
             ("NONE", r#"{"Test":["NONE"]}"#),
             ("curl -f x", r#"{"Test":["CMD-SHELL","curl -f x"]}"#),
             (

@@ -23,6 +23,8 @@ enum Place {
     Rootfs(&'static str),
     Manifest(&'static str),
     Entry(&'static str),
+    /// Of the descriptor of the top layer.
+    TopLayer(&'static str),
 }
 
 /// The keys, those with elements last. `config --clear` and the flags of `config` have the same names.
@@ -59,6 +61,8 @@ const MAPS: &[(&str, Place)] = &[
     ("manifest.annotation", Place::Manifest("annotations")),
     ("index.annotations", Place::Entry("annotations")),
     ("index.annotation", Place::Entry("annotations")),
+    ("layer.annotations", Place::TopLayer("annotations")),
+    ("layer.annotation", Place::TopLayer("annotations")),
 ];
 
 impl FromStr for ConfigKey {
@@ -120,6 +124,7 @@ impl ConfigKey {
             Place::Rootfs(name) => config.get("rootfs")?.get(name),
             Place::Manifest(name) => manifest.raw().get(name),
             Place::Entry(name) => entry.raw().get(name),
+            Place::TopLayer(name) => manifest.layers.last()?.raw().get(name),
         }?;
         match &self.element {
             None => Some(value.clone()),

@@ -68,7 +68,7 @@ pub struct Change<'a> {
 /// Compares an image with another image or a bundle, and tells of every path that differs, a directory before what is in
 /// it, names sorted by bytes. Of what was added or deleted, every path is told.
 ///
-/// In a bundle that was unpacked from the image itself, times are compared to the second, as its record has them.
+/// With a bundle, times are compared to the second, as its record and the layers of repack have them.
 ///
 /// # Errors
 ///
@@ -83,7 +83,10 @@ pub fn diff(
     let image = Found::open(from, platform)?;
     match to {
         Target::Image(to) => {
-            let other = Found::open(to, platform)?;
+            let other = Found::open(to, platform).map_err(|error| {
+                let hint = "another image is named in full, path[:tag], and a bundle with --bundle";
+                error.context("find the other image").with_hint(hint)
+            })?;
             let (old, new) = views(
                 &Layers::of(&image.image(), progress)?,
                 &Layers::of(&other.image(), progress)?,

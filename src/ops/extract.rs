@@ -7,6 +7,8 @@
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use oci_cas::Digest;
+
 use super::read_ahead::ReadAhead;
 use super::unpack::{LayerCallback, UnpackOptions};
 use crate::archive::{Compression, Decoder};
@@ -246,6 +248,7 @@ fn prepare_root(root: &Root, fresh: bool, options: &UnpackOptions) -> Result<()>
 pub(super) struct LayerReader<'a> {
     decoder: Decoder<'static>,
     blob: SharedBlob,
+    digest: Digest,
     index: usize,
     progress: &'a dyn Progress,
 }
@@ -287,14 +290,21 @@ impl<'a> LayerReader<'a> {
         Ok(Self {
             decoder,
             blob,
+            digest: layer.descriptor.digest().clone(),
             index: layer.index,
             progress,
         })
     }
 
-    /// Reads what the decoder left of the blob, and checks all of it.
+    /// Reads what the decoder left of the blob, and checks all of it. Returns how many bytes were left.
+    fn close(&self) -> Result<u64> {
+        let closed = self.blob.with(ReadAhead::finish);
+        closed.context(|| format!("layer {}", self.digest))
+    }
+
+    /// What is to be done where the stream ends.
     fn finish(&self) -> Result<()> {
-        let left = self.blob.with(ReadAhead::finish)?;
+        let left = self.close()?;
         if left > 0 {
             self.progress.warn(format_args!(
                 "layer {}: {left} bytes after the end of the stream",
@@ -322,7 +332,6 @@ impl Read for LayerReader<'_> {
 
 impl LayerSource for LayerReader<'_> {
     fn verdict(&mut self) -> Result<()> {
-        self.blob.with(ReadAhead::finish)?;
-        Ok(())
+        self.close().map(drop)
     }
 }

@@ -38,6 +38,9 @@ pub struct ListedFile<'v> {
 /// Lists a directory in an image, or one file, sorted by the bytes of the names. A symbolic link to a directory is
 /// followed.
 ///
+/// For a directory all layers are read; for a file those from the top down to the one that settles it. What is read is
+/// verified before anything is listed.
+///
 /// # Errors
 ///
 /// [`ErrorKind::NotFound`] if the image or the path in it does not exist, those of reading the image, and what `visit`
@@ -50,13 +53,26 @@ pub fn files(
     visit: &mut dyn FnMut(&ListedFile<'_>) -> Result<()>,
 ) -> Result<()> {
     let found = Found::open(image, options.platform.as_ref())?;
-    let view = Layers::of(&found.image(), progress)?.view(options.digests)?;
+    let layers = Layers::of(&found.image(), progress)?;
+    let (view, below_count) = layers.upper_view(options.digests, |view| is_single(view, path))?;
     let node = find(&view, path)?;
     let base = view.path_of(node);
     if view.tree().inode(node).kind != InodeKind::Directory {
-        return visit(&listed(&view, node, path, &base));
+        let mut file = listed(&view, node, path, &base);
+        file.layer = file.layer.map(|layer| below_count + layer);
+        return visit(&file);
     }
     walk(&view, node, base, options.recursive, visit)
+}
+
+/// Whether a path is known to mean something else than a directory.
+fn is_single(view: &View, path: &[u8]) -> bool {
+    let is_known = |node: Result<Option<NodeId>>| {
+        let kind = node.ok().flatten().map(|node| view.tree().inode(node).kind);
+        kind.is_some_and(|kind| kind != InodeKind::Directory)
+    };
+    // Of a link, both what it is and that it leads to no directory.
+    is_known(view.resolve_parent(path)) && is_known(view.resolve(path))
 }
 
 fn find(view: &View, path: &[u8]) -> Result<NodeId> {

@@ -5,7 +5,22 @@ use jiff::Timestamp;
 use crate::image::normalize_time;
 use crate::layout::NewHistory;
 use crate::progress::Progress;
-use crate::{Result, ResultExt};
+use crate::{Error, ErrorKind, Result, ResultExt};
+
+/// The time of `SOURCE_DATE_EPOCH`, in seconds since 1970, as documents have it: RFC 3339, in UTC.
+///
+/// # Errors
+///
+/// [`InvalidInput`](ErrorKind::InvalidInput) for a time before the year 0 or after 9999.
+pub fn epoch_time(seconds: i64) -> Result<String> {
+    let time = Timestamp::from_second(seconds).ok();
+    // Years that RFC 3339 has no digits for are text nevertheless.
+    let text = time.and_then(|time| normalize_time(&time.to_string()).ok());
+    text.ok_or_else(|| {
+        let message = format!("SOURCE_DATE_EPOCH {seconds} is not a time that can be written");
+        Error::new(ErrorKind::InvalidInput, message)
+    })
+}
 
 /// The history entry that an operation adds. What is `None` is the operation's own choice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,6 +81,14 @@ impl HistoryOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_epoch_is_written_in_utc() {
+        assert_eq!(epoch_time(-1).unwrap(), "1969-12-31T23:59:59Z");
+        for seconds in [i64::MAX, i64::MIN, 253_402_300_800, -62_200_000_000] {
+            assert!(epoch_time(seconds).is_err(), "{seconds}");
+        }
+    }
 
     #[test]
     fn what_is_given_wins_over_the_defaults_even_when_it_is_empty() {

@@ -45,7 +45,7 @@ pub use config_value::{ConfigKey, config_value, plain_value};
 pub use diff::diff;
 pub use files::files;
 pub use gc::gc;
-pub use history::HistoryOptions;
+pub use history::{HistoryOptions, epoch_time};
 pub use init::init;
 pub use insert::{InsertOptions, insert};
 pub use layers::{LayerInfo, layers};

@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 
+use super::epoch_time;
+use crate::Result;
 use crate::image::Reference;
 use crate::layout::Layout;
-use crate::{Error, ErrorKind, Result};
 
 /// Stores an image without layers and points the reference's tag at it, replacing a tag of that name.
 ///
@@ -12,17 +13,13 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// # Errors
 ///
-/// [`InvalidInput`](ErrorKind::InvalidInput) for a time before the year -9999 or after 9999; otherwise those of opening
-/// and changing the layout. The index is as it was after any error.
+/// Those of [`epoch_time`], and of opening and changing the layout. The index is as it was after any error.
 pub fn new(image: &Reference, source_date_epoch: Option<i64>) -> Result<()> {
     let created = match source_date_epoch {
-        Some(seconds) => Timestamp::from_second(seconds).map_err(|error| {
-            let message = format!("SOURCE_DATE_EPOCH {seconds} is not a time that can be written");
-            Error::new(ErrorKind::InvalidInput, message).with_source(error)
-        })?,
-        None => Timestamp::now(),
+        Some(seconds) => epoch_time(seconds)?,
+        None => Timestamp::now().to_string(),
     };
-    Layout::open(&image.layout)?.new_image(&image.tag, &created.to_string())
+    Layout::open(&image.layout)?.new_image(&image.tag, &created)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::extract::{Image, Layer, LayerReader, layers};
 use crate::error::{Result, ResultExt};
 use crate::image::DiffId;
-use crate::layer::view::{ContentSink, View, ViewOptions, copy_contents};
+use crate::layer::view::{ContentSink, UpperLayers, View, ViewOptions, copy_contents};
 use crate::layout::Layout;
 use crate::progress::{Event, Progress};
 
@@ -31,6 +31,36 @@ impl<'a> Layers<'a> {
 
     pub(super) fn diff_ids(&self) -> impl Iterator<Item = &DiffId> {
         self.list.iter().map(|layer| layer.diff_id)
+    }
+
+    /// The view of as few layers from the top as answer a question, and the number of layers below them, which are not
+    /// read. When this returns, those in the view are verified.
+    ///
+    /// `answers` is asked of views in which a path leads where it leads in the image, or nowhere (yet), and directories
+    /// may lack names.
+    pub(super) fn upper_view(
+        &self,
+        file_digests: bool,
+        answers: impl Fn(&View) -> bool,
+    ) -> Result<(View, usize)> {
+        let mut upper = UpperLayers::new(ViewOptions {
+            file_digests,
+            ..ViewOptions::default()
+        });
+        for (below_count, layer) in self.list.iter().enumerate().rev() {
+            let source = self.open(layer)?;
+            let applied = upper.add_below(layer.diff_id.0.algorithm(), source)?;
+            layer.check(&applied)?;
+            let index = layer.index;
+            self.progress.event(Event::LayerFinished { index });
+            if below_count > 0
+                && let Some(view) = upper.view()?
+                && answers(&view)
+            {
+                return Ok((view, below_count));
+            }
+        }
+        Ok((upper.into_view()?, 0))
     }
 
     /// The view of all layers.

@@ -1,5 +1,6 @@
 //! `raw runtime-config`, `raw config`
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use oci_bundle::ops::RuntimeConfigOptions;
@@ -25,8 +26,8 @@ pub struct Args {
     platform: PlatformArgs,
 
     /// root file system of the image, to look up users and groups in
-    #[arg(long, value_parser = path_parser())]
-    rootfs: Option<PathBuf>,
+    #[arg(long)]
+    rootfs: Option<OsString>,
 
     /// file to write
     #[arg(required = true, value_name = "config.json", value_parser = path_parser())]
@@ -37,7 +38,12 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let options = RuntimeConfigOptions {
         map_options: args.map.options(),
         platform: args.platform.platform.clone(),
-        rootfs: args.rootfs.clone(),
+        // As for umoci, an empty path is none.
+        rootfs: args
+            .rootfs
+            .as_ref()
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from),
     };
     ops::runtime_config(&args.image.image, &args.config, &options, &ui.progress())?;
     Ok(Exit::Success)

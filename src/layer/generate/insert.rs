@@ -60,7 +60,7 @@ pub struct InsertOptions {
 /// archive.
 ///
 /// - [`ErrorKind::InvalidInput`]: a target is empty or would be a whiteout; it is the root, for a whiteout or for what is
-///   no directory; an owner is in no range of the map; the name of an attribute has a `=`.
+///   no directory; an owner is in no range of the map, or is 4294967295; the name of an attribute has a `=`.
 /// - [`ErrorKind::NotFound`]: a source does not exist.
 /// - [`ErrorKind::LimitExceeded`]: a path in the image would be longer than 4095 bytes.
 /// - Otherwise as [`generate_layer`](super::generate_layer).
@@ -90,6 +90,13 @@ pub fn generate_insert_layer(
     options: &InsertOptions,
     progress: &dyn Progress,
 ) -> Result<()> {
+    if let Some((u32::MAX, _) | (_, u32::MAX)) = options.owner {
+        let message = format!(
+            "insert: {} is not an id: it means \"do not change\"",
+            u32::MAX
+        );
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    }
     let access = if options.generate.map_options.rootless {
         Access::Unprivileged
     } else {
@@ -144,7 +151,10 @@ impl<'a> Inserted<'a> {
         relative_path(&mut clean, target);
         whiteout::check_name(&clean).context(|| format!("insert at {}", escape_name(target)))?;
         if let Some((source, _)) = tree {
-            let is_dir = Source::open(source, access)?.place().stat()?.is_dir();
+            let found = Source::open(source, access).and_then(|source| source.place().stat());
+            let is_dir = found
+                .context(|| format!("insert {}", source.display()))?
+                .is_dir();
             if clean.is_empty() && !is_dir {
                 return fail(
                     ErrorKind::InvalidInput,

@@ -22,6 +22,8 @@ pub(super) struct Merger<'v> {
     /// The file whose content is passing.
     file: Option<NodeId>,
     forward_links: ForwardLinks,
+    /// Whether a name was looked for and not found: what a layer below has there would have mattered.
+    missed: bool,
     path: Vec<u8>,
 }
 
@@ -33,7 +35,33 @@ impl<'v> Merger<'v> {
             entry_count: 0,
             file: None,
             forward_links: ForwardLinks::default(),
+            missed: false,
             path: Vec::new(),
+        }
+    }
+
+    /// Whether the steps so far would have come to something else on top of other layers. What they came to if not is
+    /// there whatever is below, but for the content of directories.
+    pub(super) fn needs_lower(&self) -> bool {
+        self.missed
+    }
+
+    /// Takes an entry; its content goes by.
+    pub(super) fn begin(&mut self, entry: &Entry) -> Result<()> {
+        let mut path = std::mem::take(&mut self.path);
+        relative_path(&mut path, &entry.path);
+        let result = self
+            .entry(&path, entry)
+            .map_err(|error| at(&entry.path, error));
+        self.path = path;
+        self.entry_count += 1;
+        result
+    }
+
+    /// The entry is complete; the digest of its content, if there is one.
+    pub(super) fn end(&mut self, sha256: Option<[u8; 32]>) {
+        if let Some(file) = self.file.take() {
+            self.view.inode_mut(file).sha256 = sha256;
         }
     }
 }
@@ -41,21 +69,10 @@ impl<'v> Merger<'v> {
 impl Consumer for Merger<'_> {
     fn step(&mut self, step: Step, _chunk: &[u8]) -> Result<()> {
         match step {
-            Step::Entry(entry) => {
-                let mut path = std::mem::take(&mut self.path);
-                relative_path(&mut path, &entry.path);
-                let result = self
-                    .entry(&path, &entry)
-                    .map_err(|error| at(&entry.path, error));
-                self.path = path;
-                self.entry_count += 1;
-                result
-            }
+            Step::Entry(entry) => self.begin(&entry),
             Step::Data { .. } => Ok(()),
             Step::End(sha256) => {
-                if let Some(file) = self.file.take() {
-                    self.view.inode_mut(file).sha256 = sha256;
-                }
+                self.end(sha256);
                 Ok(())
             }
         }
@@ -123,6 +140,7 @@ impl Merger<'_> {
             }
             EntryKind::HardLink => {
                 if !self.hard_link(dir, name, &entry.link)? {
+                    self.missed = true;
                     self.forward_links.push(entry, None)?;
                 }
             }
@@ -212,6 +230,7 @@ impl Merger<'_> {
     fn whiteout(&mut self, parent: &[u8], hidden: Whiteout<'_>) -> Result<()> {
         // Nothing is there to hide, and nothing is made for it.
         let Found::Node(dir) = lookup(self.view.tree(), parent)? else {
+            self.missed = true;
             return Ok(());
         };
         let names = match hidden {
@@ -255,6 +274,7 @@ impl Merger<'_> {
                 Found::Node(dir) => return Ok((dir, name)),
                 // What is missing is made, and what is in the way and no directory is replaced.
                 Found::Obstacle { dir, name } => {
+                    self.missed |= self.view.tree().child(dir, &name).is_none();
                     self.view.hold(name.len(), self.memory_size)?;
                     let inode = implied_directory();
                     let made = self.view.insert(dir, &name, inode, None, (0, 0));

@@ -5,6 +5,7 @@
 //!                                   |-> resolve, children      (cat, files)
 //!                                   |-> compare                (diff)
 //!                                   |-> write_layer            (squash)
+//! layers, the top one first -> UpperLayers -> View, as soon as what is below makes no difference
 //! one layer again  -> copy_contents -> the bytes of chosen files
 //! ```
 //!
@@ -14,6 +15,7 @@
 //! | `merge.rs` | steps of a layer onto a view, one function for each type of entry |
 //! | `resolve.rs` | paths inside a view |
 //! | `contents.rs` | the second pass: the content of chosen entries of one layer |
+//! | `upper.rs` | [`UpperLayers`]: upper layers without those below them |
 //! | `pairs.rs` | two views side by side |
 //! | `compare.rs` | what differs between two views |
 //! | `write.rs` | a view, or what it adds to another, as one layer |
@@ -35,9 +37,11 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod upper;
 mod write;
 
 pub use compare::{Aspect, Difference, compare};
 pub use contents::{ContentSink, copy_contents};
 pub use tree::{Content, View, ViewOptions};
+pub use upper::UpperLayers;
 pub use write::write_layer;

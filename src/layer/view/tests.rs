@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
+use oci_cas::Algorithm;
 use proptest::prelude::*;
 
 use super::*;
@@ -13,6 +14,7 @@ use crate::archive::EntryKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::tree::{InodeIndex, NodeId, Tree};
 use crate::fs::{Access, IdMap, IdRange, InodeKind, MapOptions, Root};
+use crate::layer::pipeline::Unverified;
 use crate::layer::{ApplyOptions, unpack_layer};
 use crate::progress::Silent;
 
@@ -316,6 +318,88 @@ proptest! {
             prop_assert_eq!(disk, in_view(&view));
         }
     }
+}
+
+/// The view of the archives from the top one down to this place, if it holds whatever is below.
+fn upper_view(archives: &[Vec<u8>], lowest: usize) -> Result<Option<View>> {
+    let mut upper = UpperLayers::new(options());
+    for archive in archives[lowest..].iter().rev() {
+        upper.add_below(Algorithm::Sha256, Unverified(&archive[..]))?;
+    }
+    upper.view()
+}
+
+proptest! {
+    #[test]
+    fn what_upper_layers_say_for_certain_is_what_all_layers_say(layers in layers()) {
+        let archives = archives(&layers);
+        let Ok(all) = view(&archives) else { return Ok(()) };
+        let all = in_view(&all);
+        for lowest in 0..archives.len() {
+            let Some(upper) = upper_view(&archives, lowest).unwrap() else { continue };
+            // The root is always there; what it is, only its own entry says.
+            for (path, facts) in in_view(&upper).into_iter().filter(|(path, _)| !path.is_empty()) {
+                prop_assert_eq!(all.get(&path), Some(&facts), "{}", path.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn layers_read_from_the_top_down_make_the_same_view(layers in layers()) {
+        let archives = archives(&layers);
+        let mut upper = UpperLayers::new(options());
+        for archive in archives.iter().rev() {
+            upper.add_below(Algorithm::Sha256, Unverified(&archive[..])).unwrap();
+        }
+        let (upward, downward) = (view(&archives), upper.into_view());
+        prop_assert_eq!(kind_of(&upward), kind_of(&downward));
+        if let (Ok(upward), Ok(downward)) = (upward, downward) {
+            prop_assert_eq!(in_view(&upward), in_view(&downward));
+        }
+    }
+}
+
+#[test]
+fn upper_layers_are_certain_while_no_name_is_missing() {
+    let certain = |items: &[Item]| upper_view(&[archive(&[]), archive(items)], 1).unwrap();
+    for items in [
+        vec![Item::file("a", "x")],
+        vec![Item::dir("a"), Item::file("a/b", "x")],
+        // Removes whatever is below at names that are known.
+        vec![Item::file(".wh.a", "")],
+        vec![Item::dir("a"), Item::file("a/.wh..wh..opq", "")],
+        vec![Item::dir("a"), symlink("b", "a"), Item::file("b/c", "x")],
+        vec![Item::file("a", "x"), hard_link("b", "a")],
+        vec![Item::file("a", "x"), Item::file("a/b", "x")],
+    ] {
+        assert!(certain(&items).is_some(), "{items:?}");
+    }
+    for items in [
+        vec![Item::file("a/b", "x")],
+        vec![Item::file("a/.wh.b", "")],
+        vec![Item::file("a/.wh..wh..opq", "")],
+        vec![hard_link("b", "a")],
+        // The lower layer's `a` is linked, if there is one.
+        vec![hard_link("b", "a"), Item::file("a", "x")],
+        vec![symlink("b", "a"), Item::file("b/c", "x")],
+        vec![Item::dir("a/b"), Item::dir("a")],
+    ] {
+        assert!(certain(&items).is_none(), "{items:?}");
+    }
+}
+
+#[test]
+fn entries_of_upper_layers_count_as_memory() {
+    let options = ViewOptions {
+        memory_size: 1000,
+        ..options()
+    };
+    let mut upper = UpperLayers::new(options);
+    let layer = archive(&[Item::file("a", ""), Item::file("b", "")]);
+    let mut add = || upper.add_below(Algorithm::Sha256, Unverified(&layer[..]));
+    add().unwrap();
+    let error = add().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LimitExceeded, "{error:?}");
 }
 
 /// The layer that makes all archives out of the first `keep` ones.

@@ -14,7 +14,7 @@ use crate::layer::pipeline::{Unverified, drive, run};
 use crate::layer::{Applied, LayerSource};
 
 /// What a name or an inode takes beside the bytes of its strings: node, inode, place of the content, tree overhead.
-const FIXED_SIZE: u64 = 256;
+pub(super) const FIXED_SIZE: u64 = 256;
 
 /// How layers are read for a view.
 #[derive(Clone, Debug)]

@@ -101,7 +101,8 @@ struct Level {
 
 impl Reader<'_> {
     fn run(mut self, root: Dir) -> Result<View> {
-        let made = self.inode(&root.stat_self()?, root.xattrs_self()?, Box::default())?;
+        let mut made = self.inode(&root.stat_self()?, root.xattrs_self()?, Box::default())?;
+        round(&mut made, self.other.tree().inode(Tree::ROOT));
         *self.view.inode_mut(Tree::ROOT) = made;
         let names = root.names()?;
         let mut levels = vec![Level {
@@ -157,6 +158,9 @@ impl Reader<'_> {
         let mut made = self
             .inode(&stat, dir.xattrs(name)?, link)
             .context(|| format!("read {}", dir.path_of(name).display()))?;
+        if let Some(theirs) = theirs {
+            round(&mut made, theirs);
+        }
         let mut device = stat.rdev;
         if let (Some(other), Some(theirs)) = (other, theirs)
             && self.is_lossy
@@ -215,6 +219,13 @@ impl Reader<'_> {
             xattrs,
             witness: None,
         })
+    }
+}
+
+/// Takes over the image's time if it is of the same second: no layer that repack makes has more.
+fn round(made: &mut Inode, theirs: &Inode) {
+    if made.mtime.unix_seconds() == theirs.mtime.unix_seconds() {
+        made.mtime = theirs.mtime;
     }
 }
 

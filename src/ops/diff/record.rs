@@ -158,10 +158,14 @@ fn aspects(old: Entry<'_>, now: &Place) -> Result<Vec<Aspect>> {
         xattrs: &xattrs,
         other: Vec::new(),
     };
-    let directories = was.kind == InodeKind::Directory && stat.is_dir();
+    let kinds = (was.kind, stat.kind);
     let differences = mtree::differences(old, &attributes, UMOCI_KEYWORDS);
     let keys = differences.iter().map(|(key, _, _)| key.as_str());
-    let mut aspects: Vec<Aspect> = keys.filter_map(|key| aspect(key, directories)).collect();
+    let mut aspects: Vec<Aspect> = keys.filter_map(|key| aspect(key, kinds)).collect();
+    let linked = links(stat.kind, stat.nlink);
+    if recorded_links(old, was.kind).is_some_and(|count| count != linked) {
+        aspects.push(Aspect::HardLinks);
+    }
     let is_device = matches!(stat.kind, InodeKind::CharDevice | InodeKind::BlockDevice);
     if aspects.is_empty() && is_device {
         aspects.push(Aspect::Device);
@@ -171,13 +175,30 @@ fn aspects(old: Entry<'_>, now: &Place) -> Result<Vec<Aspect>> {
     Ok(aspects)
 }
 
-/// What a keyword of the record means to us. Sizes and link counts of directories are the file system's affair.
-fn aspect(key: &str, directories: bool) -> Option<Aspect> {
+/// How many names something has, as far as they are hard links: those of directories are the file system's affair.
+fn links(kind: InodeKind, count: u64) -> u64 {
+    if kind == InodeKind::Directory {
+        1
+    } else {
+        count
+    }
+}
+
+fn recorded_links(entry: Entry<'_>, kind: InodeKind) -> Option<u64> {
+    let count = str::from_utf8(entry.get(Keyword::Nlink)?).ok()?;
+    Some(links(kind, count.parse().ok()?))
+}
+
+/// What a keyword of the record means to us, as for two images: what only one type has counts only if both are of it.
+/// Numbers of links are compared apart.
+fn aspect(key: &str, kinds: (InodeKind, InodeKind)) -> Option<Aspect> {
+    let both = |kind| kinds == (kind, kind);
     Some(match key {
         "type" => Aspect::Type,
-        "size" | "nlink" if directories => return None,
+        "size" | "sha256digest" if !both(InodeKind::File) => return None,
+        "link" if !both(InodeKind::Symlink) => return None,
+        "nlink" => return None,
         "size" => Aspect::Size,
-        "nlink" => Aspect::HardLinks,
         "uid" | "gid" => Aspect::Owner,
         "mode" => Aspect::Mode,
         "link" => Aspect::Target,

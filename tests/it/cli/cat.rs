@@ -81,7 +81,48 @@ fn a_layer_that_is_not_what_it_should_be_prints_nothing() {
     bytes[600] = b'z';
     fs::write(&blob, bytes).unwrap();
     let said = scratch.fails("cat --image x:a lib/os");
-    assert!(said.contains("digest mismatch"), "{said}");
+    let expected = format!(
+        "layer {}: verified reader digest mismatch",
+        digest.replace('/', ":")
+    );
+    assert!(said.contains(&expected), "{said}");
+}
+
+#[test]
+fn layers_below_the_one_that_settles_a_path_are_not_read() {
+    let scratch = Scratch::new();
+    scratch.layout("x", &[]);
+    let bottom = Layer::default().dir("etc").file("etc/old", "o").dir("usr");
+    let middle = Layer::default().dir("etc").file("etc/issue", "middle\n");
+    let top = Layer::default().dir("etc").file("etc/motd", "top\n");
+    let top = top
+        .symlink("etc/link", "motd")
+        .file("etc/hidden", "")
+        .file("etc/.wh.issue", "");
+    store_layers(&scratch.path("x"), "a", &[bottom.clone(), middle.clone()]);
+    store_layers(&scratch.path("x"), "b", &[bottom, middle, top]);
+    let stat: serde_json::Value =
+        serde_json::from_str(&scratch.ok("stat --json --image x:a")).unwrap();
+    let lost = stat["manifest"]["blob"]["layers"][0]["digest"].as_str();
+    let blob = lost.unwrap().replace(':', "/");
+    fs::remove_file(scratch.path(format!("x/blobs/{blob}"))).unwrap();
+    assert_eq!(scratch.ok("cat --image x:a etc/issue"), "middle\n");
+    assert_eq!(
+        scratch.ok("cat --image x:b /etc/motd etc/link"),
+        "top\ntop\n"
+    );
+    assert_eq!(scratch.ok("files --image x:b etc/link"), "etc/link\n");
+    let file = scratch.ok("files --json --image x:b etc/motd");
+    assert!(file.contains("\"layer\":2"), "{file}");
+    // What only the lost layer knows.
+    for line in [
+        "cat --image x:b etc/motd etc/old",
+        "cat --image x:b etc/issue",
+        "files --image x:b etc",
+    ] {
+        let said = scratch.fails(line);
+        assert!(said.contains(lost.unwrap()), "{said}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::{Image, Outcome, Scratch};
+use crate::support::{Image, Layer, Outcome, Scratch, store_layers};
 
 /// The stored documents of a tag: manifest and config, as text.
 fn documents(layout: &Path, tag: &str) -> (String, String) {
@@ -191,9 +191,15 @@ fn wrong_arguments_leave_the_layout_alone() {
             "is the tag",
         ),
         ("--config.healthcheck {}", "health check"),
-        ("--get config.user --author x", "--get changes nothing"),
+        ("--get config.env --author x", "--get changes nothing"),
+        ("--get config.env --tag b", "--get changes nothing"),
+        (
+            "--get config.env --history.comment x",
+            "--get changes nothing",
+        ),
+        ("--get config.env --no-history", "--get changes nothing"),
         ("--get nonsense", "unknown key"),
-        ("--json", "--get"),
+        ("--json", "missing mandatory argument: --get\n"),
         ("--image x:none", "tag not found: none"),
     ] {
         let said = scratch.fails(&format!("config --image x:a {arguments}"));
@@ -303,6 +309,56 @@ fn single_values_are_printed() {
     assert_eq!(scratch.read("x/index.json"), before);
 }
 
+#[test]
+fn annotations_are_set_read_and_cleared_in_all_three_places() {
+    let scratch = Scratch::new();
+    scratch.layout("x", &[]);
+    store_layers(
+        &scratch.path("x"),
+        "a",
+        &[Layer::default(), Layer::default().file("f", "")],
+    );
+    let get = |key: &str| {
+        scratch
+            .run(&format!("config --image x:a --get {key}"))
+            .stdout
+    };
+    let places = ["manifest", "index", "layer"];
+    for place in places {
+        scratch.ok(&format!(
+            "config --image x:a --{place}.annotation k={place}"
+        ));
+    }
+    for place in places {
+        assert_eq!(get(&format!("{place}.annotations.k")), format!("{place}\n"));
+    }
+    let line = "config --image x:a --clear index.annotations --index.annotation new=1 --clear layer.annotations";
+    scratch.ok(line);
+    assert_eq!(
+        get("index.annotations"),
+        "new=1\norg.opencontainers.image.ref.name=a\n"
+    );
+    assert_eq!(get("layer.annotations"), "");
+    assert_eq!(get("manifest.annotations"), "k=manifest\n");
+    scratch.ok("config --image x:a --tag b --clear index.annotations --clear manifest.annotations");
+    let said = scratch.fails("config --image x:b --get manifest.annotations");
+    assert!(said.contains("manifest.annotations is not set"), "{said}");
+    assert_eq!(
+        scratch.ok("config --image x:b --get index.annotations"),
+        "org.opencontainers.image.ref.name=b\n"
+    );
+    scratch.ok("validate --layout x");
+}
+
+#[test]
+fn an_empty_health_check_is_none() {
+    let scratch = Scratch::new();
+    plain(&scratch);
+    scratch.ok("config --image x:a --config.healthcheck NONE");
+    scratch.ok("config --image x:a --config.healthcheck=");
+    scratch.fails("config --image x:a --get config.healthcheck");
+}
+
 /// umoci reads the image, changes it and writes it back without a lock.
 #[test]
 fn of_many_changes_at_the_same_time_none_is_lost() {
@@ -321,6 +377,44 @@ fn of_many_changes_at_the_same_time_none_is_lost() {
     let labels = scratch.ok("config --image x:a --get config.labels");
     assert_eq!(labels.lines().count(), 12, "{labels}");
     scratch.ok("validate --layout x");
+}
+
+/// Some tools give one name to an entry for each platform, where others make an index of them.
+#[test]
+fn entries_of_the_tag_for_other_platforms_keep_it() {
+    let scratch = Scratch::new();
+    scratch.layout("x", &[]);
+    for architecture in ["amd64", "arm64"] {
+        let config = json!({"architecture": architecture, "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}});
+        Image::new(config).store(&scratch.path("x"), "a");
+    }
+    let mut index = scratch.read_json("x/index.json");
+    for (entry, architecture) in [(0, "amd64"), (1, "arm64")] {
+        index["manifests"][entry]["platform"] =
+            json!({"architecture": architecture, "os": "linux"});
+    }
+    scratch.write("x/index.json", index.to_string());
+    let users = || {
+        ["amd64", "arm64"].map(|architecture| {
+            let line =
+                format!("config --image x:a --platform linux/{architecture} --get config.user");
+            scratch.run(&line).stdout
+        })
+    };
+    scratch.ok("unpack --rootless --image x:a --platform linux/arm64 bundle");
+    scratch.ok("config --image x:a --platform linux/arm64 --config.user u");
+    assert_eq!(users(), ["", "u\n"]);
+    scratch.ok("config --image x:a --platform linux/amd64 --config.user v");
+    assert_eq!(users(), ["v\n", "u\n"]);
+    // Made from an image that the tag has left since.
+    scratch.ok("repack --image x:a bundle");
+    assert_eq!(users(), ["v\n", ""]);
+    assert_eq!(scratch.ok("ls --layout x"), "a\na\n");
+    // Another name means the one image.
+    scratch.ok("config --image x:a --platform linux/arm64 --tag b --config.user w");
+    assert_eq!(scratch.ok("config --image x:b --get config.user"), "w\n");
+    scratch.ok("new --image x:a");
+    assert_eq!(scratch.ok("ls --layout x"), "b\na\n");
 }
 
 #[test]

@@ -59,6 +59,21 @@ fn two_tags_differ_by_paths() {
 }
 
 #[test]
+fn what_is_no_other_image_is_an_error_that_says_how_to_name_one() {
+    let scratch = scratch();
+    fs::create_dir(scratch.path("bundle")).unwrap();
+    for (other, reason) in [
+        ("b", "open image layout b: "),
+        ("bundle", "open image layout bundle: "),
+        ("x:none", "hint: the image layout has the tags a, b, c"),
+    ] {
+        let said = scratch.fails(&format!("diff --image x:a {other}"));
+        assert!(said.contains(reason), "{said}");
+        assert!(said.contains("a bundle with --bundle"), "{said}");
+    }
+}
+
+#[test]
 fn the_exit_code_tells_only_when_it_is_asked_to() {
     let scratch = scratch();
     let outcome = scratch.run("diff --exit-code --image x:a x:b");
@@ -169,6 +184,68 @@ fn a_bundle_differs_by_what_was_done_to_it() {
     assert_eq!(scratch.ok("diff --image x:a --bundle bundle"), lines);
     let changed = scratch.ok("diff --json --image x:a --bundle bundle");
     assert!(changed.contains(r#""changed":["mode"]"#), "{changed}");
+}
+
+/// Layers have whole seconds, the disk has more.
+#[test]
+fn what_has_been_repacked_is_no_difference_any_more() {
+    let scratch = scratch();
+    let maps = maps(&scratch);
+    scratch.ok(&format!("unpack --image x:a {maps} bundle"));
+    let rootfs = scratch.path("bundle/rootfs");
+    fs::write(rootfs.join("d/new"), "22").unwrap();
+    fs::remove_file(rootfs.join("d/gone")).unwrap();
+    let time = filetime::FileTime::from_unix_time(1_700_000_000, 123_456_789);
+    for path in ["d/new", "d", ""] {
+        filetime::set_file_mtime(rootfs.join(path), time).unwrap();
+    }
+    scratch.ok("repack --image x:new bundle");
+    assert_eq!(scratch.ok("diff --image x:new --bundle bundle"), "");
+    let later = filetime::FileTime::from_unix_time(1_700_000_001, 0);
+    filetime::set_file_mtime(rootfs.join("d/new"), later).unwrap();
+    assert_eq!(
+        scratch.ok("diff --image x:new --bundle bundle"),
+        "C /d/new\n"
+    );
+}
+
+#[test]
+fn what_has_become_another_type_is_told_alike_by_record_and_layers() {
+    let scratch = scratch();
+    let maps = maps(&scratch);
+    let before = Layer::default()
+        .dir("dir")
+        .file("file", "1")
+        .symlink("link", "x")
+        .file("linked", "")
+        .link("linked2", "linked");
+    store_layers(&scratch.path("x"), "t", &[before]);
+    scratch.ok(&format!("unpack --image x:t {maps} bundle"));
+    let path = |name: &str| scratch.path(format!("bundle/rootfs/{name}"));
+    fs::remove_dir(path("dir")).unwrap();
+    fs::write(path("dir"), "a file").unwrap();
+    fs::remove_file(path("file")).unwrap();
+    std::os::unix::fs::symlink("x", path("file")).unwrap();
+    fs::remove_file(path("link")).unwrap();
+    std::os::unix::fs::symlink("longer", path("link")).unwrap();
+    fs::remove_file(path("linked")).unwrap();
+    fs::create_dir(path("linked")).unwrap();
+    let by_record = scratch.ok("diff --json --image x:t --bundle bundle");
+    scratch.ok("repack --image x:new bundle");
+    let by_layers = scratch.ok("diff --json --image x:t x:new");
+    assert_eq!(by_record, by_layers);
+    for (path, changed) in [
+        ("dir", r#"["type","mode","mtime"]"#),
+        ("link", r#"["mtime","target"]"#),
+    ] {
+        let start = format!("{{\"path\":\"/{path}\"");
+        let mut lines = by_record.lines();
+        let line = lines.find(|line| line.starts_with(&start)).unwrap();
+        assert!(
+            line.ends_with(&format!("\"changed\":{changed}}}")),
+            "{line}"
+        );
+    }
 }
 
 #[test]

@@ -199,7 +199,8 @@ fn what_cannot_be_inserted_leaves_the_layout_alone() {
     };
     let before = state();
     for (arguments, reason) in [
-        ("source/none /f", "none"),
+        ("source/none /f", "insert source/none: "),
+        ("none /f", "insert none: "),
         ("source/file /f source/none /g", "none"),
         ("source/bad /f", ".wh.x"),
         ("source/file /.wh.f", ".wh.f"),
@@ -211,6 +212,9 @@ fn what_cannot_be_inserted_leaves_the_layout_alone() {
         ("source/file /f source/tree", "positional"),
         ("", "positional"),
         ("--chown root source/file /f", "root"),
+        // The system takes this one for "do not change", so no layer can have it.
+        ("--chown 4294967295:0 source/file /f", "not an id"),
+        ("--chown 0:4294967295 source/file /f", "not an id"),
         ("--chmod 9 source/file /f", "9"),
         ("--compress lzma source/file /f", "lzma"),
         ("--tag .x source/file /f", ".x"),

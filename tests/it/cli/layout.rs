@@ -93,7 +93,13 @@ fn new_takes_its_time_from_the_environment() {
     // The same again is the same bytes, whenever it is done.
     assert_eq!(new("1234567890").code, 0);
     assert_eq!(scratch.read("x/index.json"), index);
-    for bad in ["yesterday", "1.5", "9223372036854775807"] {
+    for bad in [
+        "yesterday",
+        "1.5",
+        "9223372036854775807",
+        // The year before the year 0.
+        "-62167219201",
+    ] {
         let outcome = new(bad);
         assert_eq!((outcome.code, &*outcome.stdout), (1, ""), "{bad}");
         assert!(
@@ -166,6 +172,18 @@ fn list_skips_entries_without_a_name() {
         .remove("annotations");
     scratch.write("y/index.json", index.to_string());
     assert_eq!(scratch.ok("ls --layout y"), "b\n");
+}
+
+#[test]
+fn an_error_of_writing_names_the_layout() {
+    let scratch = Scratch::new();
+    scratch.layout("dir/x", &[]);
+    fs::remove_dir_all(scratch.path("dir/x/blobs/sha256")).unwrap();
+    scratch.write("dir/x/blobs/sha256", "in the way");
+    let said = scratch.fails("new --image dir/x:a");
+    let expected = "make new image a: lock image layout dir/x: ";
+    assert!(said.contains(expected), "{said}");
+    assert_eq!(scratch.ok("ls --layout dir/x"), "");
 }
 
 #[test]

@@ -72,6 +72,16 @@ fn runtime_config_takes_users_from_the_rootfs_and_its_name_as_root_path() {
 
 /// As root, renaming a file over `/dev/stdout` would take that name away from the whole machine. The link here is a
 /// stand-in for it.
+/// As umoci takes it.
+#[test]
+fn an_empty_path_of_a_rootfs_is_none() {
+    let scratch = Scratch::new();
+    scratch.layout("x", &["a"]);
+    let args = ["raw", "config", "--image", "x:a", "--rootfs", "", "c.json"];
+    assert_eq!(scratch.run_args(args).code, 0);
+    assert_eq!(scratch.read_json("c.json")["root"]["path"], ".");
+}
+
 #[test]
 fn runtime_config_writes_through_links_and_to_pipes() {
     let scratch = Scratch::new();

@@ -146,6 +146,19 @@ fn the_history_keeps_its_steps_and_gets_one_more() {
 }
 
 #[test]
+fn what_is_no_number_is_named() {
+    let scratch = scratch();
+    let image = "squash --image x:a";
+    for (flag, value) in [("--last", "-1"), ("--last", "x"), ("--compress-level", "")] {
+        let said = scratch.fails(&format!("{image} {flag}={value}"));
+        assert!(
+            said.contains(&format!("invalid {flag}: {value:?}: ")),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn a_number_of_layers_that_is_not_there_changes_nothing() {
     let scratch = scratch();
     let before = scratch.read("x/index.json");
