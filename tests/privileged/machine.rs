@@ -59,6 +59,12 @@ impl Scratch {
         self.directory.path().join(name)
     }
 
+    /// A directory in it for one of many cases, removed on drop: with a scratch directory each, they would spend most of
+    /// their time copying the binary.
+    pub fn place(&self) -> TempDir {
+        tempfile::tempdir_in(self.directory.path()).unwrap()
+    }
+
     /// The tested binary.
     pub fn binary(&self) -> PathBuf {
         self.path("bin/bundle")

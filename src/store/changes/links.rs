@@ -2,7 +2,8 @@
 //!
 //! A set is an inode of a lower layer with several names, those that are visible. Each inode of the upper directory is
 //! one of a set, if one of its names was and it has not changed: then overlayfs copied it up without need, or to give it
-//! another name. If a set has lost names, an inode that came under new names and is equal to it is what was lost, renamed:
+//! another name. Not if the kernel notes that it copied it up from a file that had one name only: an equal file was renamed
+//! over one of the set. If a set has lost names, an inode that came under new names and is equal to it is what was lost, renamed:
 //! as long as there are lost names, for names may have been added too.
 //! As the kernel counts names, a set that has become larger or smaller has changed under all of its names, those which are
 //! not in the upper directory too.
@@ -22,6 +23,8 @@ pub(super) struct Leaf {
     pub(super) old: Option<Found>,
     /// How it has changed, numbers of links aside.
     pub(super) change: Option<ChangeKind>,
+    /// Whether it came from another name, though it may be equal to what was here.
+    pub(super) is_other: bool,
 }
 
 impl Leaf {
@@ -210,6 +213,7 @@ impl<'a> Links<'a> {
             let own = &mut self.inodes[inode];
             own.leaves.push(number);
             if let (None, Some(old), None) = (leaf.change, &leaf.old, own.set)
+                && !leaf.is_other
                 && let Some(&set) = self.set_of.get(&(old.layer, old.stat.id))
             {
                 own.set = Some(set);

@@ -256,6 +256,37 @@ fn a_link_that_was_renamed_is_still_one_of_its_set() {
 }
 
 #[test]
+fn an_equal_file_that_was_renamed_over_a_link_is_none_of_its_set() {
+    // The kernel notes where it copied a file up from only if that had one name.
+    let lower: &[&str] = &["a", "b == a", "x = a"];
+    let layers = Layers::new(&[&["a", "-x"], lower]);
+    set_xattr(&layers.path(0, "a"), "user.overlay.origin", "x");
+    expect(&layers, &["M a", "M b", "D x"]);
+    // With another name it has as many as before.
+    let layers = Layers::new(&[&["a", "c == a", "-x"], lower]);
+    set_xattr(&layers.path(0, "a"), "user.overlay.origin", "x");
+    expect(&layers, &["M b", "A c", "D x"]);
+    // The same where it has only one name left.
+    let layers = Layers::new(&[&["a", "-x"], &["-b"], lower]);
+    set_xattr(&layers.path(0, "a"), "user.overlay.origin", "x");
+    expect(&layers, &["D x"]);
+}
+
+#[test]
+fn a_file_that_was_linked_and_packed_is_still_one_of_its_set() {
+    let layers = Layers::new(&[&["a", "b == a"], &["a", "b == a"], &["a"]]);
+    set_xattr(&layers.path(0, "a"), "user.overlay.origin", "x");
+    let options = ChangesOptions {
+        masks: &[],
+        link_groups: &|layer| Ok(groups(&layers.path(layer + 1, ""))),
+        fuse: false,
+    };
+    let (image, mounted) = (layers.stack(1), layers.stack(2));
+    let found = changes_since(&layers.dir(0), &mounted, &image, &options).unwrap();
+    assert_eq!(shown(&found.changes), [""; 0]);
+}
+
+#[test]
 fn marks_that_say_that_content_lies_elsewhere_are_refused() {
     for (mark, path) in [("redirect", "d"), ("metacopy", "d/f")] {
         let layers = Layers::new(&[&["d/f"], &["x"]]);

@@ -7,7 +7,7 @@ use super::links::{Leaf, Links};
 use super::{Changes, ChangesOptions, Told};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{ChangeKind, Dir, InodeKind};
-use crate::store::stack::{Found, MAX_PATH, Stack, is_opaque, join};
+use crate::store::stack::{Found, MAX_PATH, Stack, has_mark, is_opaque, join};
 
 /// What fuse-overlayfs puts before the name of what is gone.
 const WHITEOUT: &[u8] = b".wh.";
@@ -239,8 +239,34 @@ impl Walk<'_> {
                 (is_modified.then_some(ChangeKind::Modified), Some(old))
             }
         };
-        self.leaves.push(Leaf { new, old, change });
+        let is_other = match &old {
+            Some(old) if change.is_none() => self.is_other(old, &new)?,
+            _ => false,
+        };
+        self.leaves.push(Leaf {
+            new,
+            old,
+            change,
+            is_other,
+        });
         Ok(balance)
+    }
+
+    /// Whether what is in the upper directory came from another name than its own, where something with several names was.
+    /// Of those, the kernel does not note where it copied them up from; fuse-overlayfs does.
+    fn is_other(&self, old: &Found, new: &Found) -> Result<bool> {
+        if self.fuse
+            || old.stat.nlink == 1
+            || !has_mark(self.lower.marks(), &new.stored_xattrs()?, b"origin")
+        {
+            return Ok(false);
+        }
+        let Some(mounted) = self.mounted else {
+            return Ok(true);
+        };
+        // What was packed of this very upper directory has got other names since it was copied up.
+        let below = mounted.lookup(old.path())?;
+        Ok(below.is_some_and(|below| below.stat.id == old.stat.id))
     }
 
     /// Notes what is gone, with all below it.
