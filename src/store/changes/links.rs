@@ -3,8 +3,9 @@
 //! A set is an inode of a lower layer with several names, those that are visible. Each inode of the upper directory is
 //! one of a set, if one of its names was and it has not changed: then overlayfs copied it up without need, or to give it
 //! another name. Not if the kernel notes that it copied it up from a file that had one name only: an equal file was renamed
-//! over one of the set. If a set has lost names, an inode that came under new names and is equal to it is what was lost, renamed:
-//! as long as there are lost names, for names may have been added too.
+//! over one of the set.
+//! If a set has lost names, each inode that came under new names and is equal to it is one of these, renamed; there are not
+//! more of them than lost names, for equal files may have been added too.
 //! As the kernel counts names, a set that has become larger or smaller has changed under all of its names, those which are
 //! not in the upper directory too.
 
@@ -240,23 +241,24 @@ impl<'a> Links<'a> {
             let mut lost = self.lost(set);
             for &inode in new.get(&likeness).into_iter().flatten() {
                 if lost > 0 && self.join_renamed(inode, set)? {
-                    lost = lost.saturating_sub(self.inodes[inode].leaves.len());
+                    lost -= 1;
                 }
             }
         }
         Ok(())
     }
 
-    /// How many of the names that a set had are not names of it any more.
+    /// How many names of a set have been taken away from it, be it for a moment: an inode of the upper directory was copied
+    /// up under one name, and those that it has besides were linked to it later.
     fn lost(&self, number: usize) -> usize {
         let set = &self.sets[number];
-        let leaves = set.inodes.iter().flat_map(|&it| &self.inodes[it].leaves);
-        let is_kept = |leaf: &&usize| {
-            let old = self.leaves[**leaf].old.as_ref();
+        let is_kept = |&leaf: &usize| {
+            let old = self.leaves[leaf].old.as_ref();
             old.is_some_and(|old| self.set_of.get(&(old.layer, old.stat.id)) == Some(&number))
         };
-        let kept = set.untouched.len() + leaves.filter(is_kept).count();
-        set.count.saturating_sub(kept)
+        let inodes = set.inodes.iter().map(|&inode| &self.inodes[inode]);
+        let kept = inodes.filter(|inode| inode.leaves.iter().any(is_kept));
+        set.count.saturating_sub(set.untouched.len() + kept.count())
     }
 
     /// Takes an inode for one that a set has lost, if it is equal.

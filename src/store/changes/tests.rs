@@ -256,6 +256,19 @@ fn a_link_that_was_renamed_is_still_one_of_its_set() {
 }
 
 #[test]
+fn a_link_that_was_renamed_away_and_made_again_from_another_is_still_one_of_its_set() {
+    let lower: &[&str] = &["a", "b == a", "c == a", "x", "y == x"];
+    // mv b x; ln c b: what is at x was copied up by itself.
+    let layers = Layers::new(&[&["c = a", "b == c", "x = a"], lower]);
+    let found = expect(&layers, &["M a", "M b", "M c", "M x", "M y"]);
+    assert_eq!(linked(&found), [["a", "b", "c", "x"]]);
+    // mv b v; ln v w; mv c z: each took away one name, whatever it was given later.
+    let layers = Layers::new(&[&["-b", "v = a", "w == v", "-c", "z = a"], lower]);
+    let found = expect(&layers, &["M a", "D b", "D c", "A v", "A w", "A z"]);
+    assert_eq!(linked(&found), [["a", "v", "w", "z"]]);
+}
+
+#[test]
 fn an_equal_file_that_was_renamed_over_a_link_is_none_of_its_set() {
     // The kernel notes where it copied a file up from only if that had one name.
     let lower: &[&str] = &["a", "b == a", "x = a"];

@@ -1,9 +1,9 @@
 //! A tree that lies flat in one directory and in layers, and is edited in both shapes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use oci_bundle::layer::{GenerateOptions, generate_layer, generate_linked_layer};
 use oci_bundle::mtree::{self, Baseline, DiffOptions, Manifest, UMOCI_KEYWORDS, WalkOptions};
 use oci_bundle::progress::Silent;
 use oci_bundle::store::{Changes, ChangesOptions, LinkGroups, changes};
+use rustix::fs::lgetxattr;
 use tempfile::TempDir;
 use walkdir::WalkDir;
 
@@ -19,15 +20,16 @@ use super::model::Step;
 use super::view::{Mounter, Overlay, dir, read_mount, read_stack, stack};
 use crate::edit::set_mtime;
 use crate::machine::{Bounded, Scratch};
+use crate::tree;
 
 /// When the layers are made, and when they are edited: seconds since 1970.
 pub const BEFORE: i64 = 1_740_000_000;
 pub const AFTER: i64 = 1_750_000_000;
 
-/// Gives what has been changed just now an earlier time, to which its number is added in nanoseconds.
-fn settle(root: &Path, seconds: i64) {
+/// Gives what has been changed just now an earlier time, to which a number from this one on is added in nanoseconds.
+fn settle(root: &Path, seconds: i64, first: i64) {
     let entries = WalkDir::new(root).sort_by_file_name();
-    for (entry, number) in entries.into_iter().zip(0..) {
+    for (entry, number) in entries.into_iter().zip(first..) {
         let path = entry.unwrap().into_path();
         if fs::symlink_metadata(&path).unwrap().mtime() > 1_760_000_000 {
             set_mtime(&path, seconds, number);
@@ -48,6 +50,72 @@ fn link_groups(layer: &Path) -> LinkGroups {
         }
     }
     groups.into_values().collect()
+}
+
+/// What a record has of an inode but its number of links, and the part of a second that its time has.
+#[derive(PartialEq, Eq)]
+struct Kept {
+    mode: u32,
+    owner: (u32, u32),
+    seconds: i64,
+    content: Vec<u8>,
+    xattrs: BTreeMap<String, Vec<u8>>,
+}
+
+/// A name of an inode that is no directory.
+struct Name {
+    path: PathBuf,
+    inode: u64,
+    is_linked: bool,
+    nanoseconds: i64,
+    kept: Kept,
+}
+
+/// The names in a tree that are no directories.
+fn names(root: &Path) -> Vec<Name> {
+    let entries = WalkDir::new(root).into_iter().map(Result::unwrap);
+    let leaves = entries.filter(|entry| !entry.file_type().is_dir());
+    let name = |path: &Path| {
+        let found = fs::symlink_metadata(path).unwrap();
+        let content = if found.is_symlink() {
+            fs::read_link(path).unwrap().into_os_string().into_vec()
+        } else if found.is_file() {
+            fs::read(path).unwrap()
+        } else {
+            Vec::new()
+        };
+        Name {
+            path: path.strip_prefix(root).unwrap().to_owned(),
+            inode: found.ino(),
+            is_linked: found.nlink() > 1,
+            nanoseconds: found.mtime_nsec(),
+            kept: Kept {
+                mode: found.mode(),
+                owner: (found.uid(), found.gid()),
+                seconds: found.mtime(),
+                content,
+                xattrs: tree::xattrs(path),
+            },
+        }
+    };
+    leaves.map(|entry| name(entry.path())).collect()
+}
+
+/// Whether an upper directory does not tell what was done: something that is equal to hard links came in the place of one
+/// of them, equal to the nanosecond under another name, and the kernel does not note that it was not one of them.
+fn is_ambiguous(before: &[Name], flat: &Path, upper: &Path) -> bool {
+    names(flat).iter().any(|now| {
+        let is_taken_for = |link: &&Name| {
+            now.inode != link.inode
+                && now.kept == link.kept
+                && (now.path == link.path || now.nanoseconds == link.nanoseconds)
+        };
+        let mut links = before.iter().filter(|it| it.is_linked);
+        let at = upper.join(&now.path);
+        links.any(|link| is_taken_for(&link))
+            && fs::symlink_metadata(&at).is_ok()
+            && lgetxattr(&at, "trusted.overlay.origin", &mut [0; 256]).is_err()
+    })
 }
 
 /// A tree that lies flat in one directory and in layers.
@@ -107,24 +175,26 @@ impl Twins {
         set_mtime(&upper, top.mtime(), top.mtime_nsec());
         let overlay = Overlay::mount(at, &self.layers, Some((&upper, &work)), mounter);
         for step in steps {
-            if step.is_alike(flat.unwrap_or(&overlay.0)) {
-                if let Some(flat) = flat {
-                    step.apply(flat);
-                }
-                step.apply(&overlay.0);
+            let is_alike = flat.is_none_or(|flat| step.is_alike(flat, &upper));
+            if is_alike
+                && step.is_possible(flat.unwrap_or(&overlay.0))
+                && step.apply(&overlay.0)
+                && let Some(flat) = flat
+            {
+                assert!(step.apply(flat), "{step:?}");
             }
         }
-        settle(&overlay.0, time);
-        if let Some(flat) = flat {
-            settle(flat, time);
+        let first = 1000 * i64::try_from(number).unwrap();
+        for root in flat.into_iter().chain([overlay.0.as_path()]) {
+            settle(root, time, first);
         }
         self.layers.insert(0, upper);
         overlay
     }
 
-    /// Edits both, and compares the changes and the layers.
+    /// Edits both, and compares the changes and the layers. `None` if the upper directory does not tell what was done.
     #[track_caller]
-    pub fn check(mut self, steps: &[Step], time: i64, mounter: Mounter) -> Vec<Change> {
+    pub fn check(mut self, steps: &[Step], time: i64, mounter: Mounter) -> Option<Vec<Change>> {
         let mut record =
             mtree::Writer::new(Vec::new(), UMOCI_KEYWORDS, &mtree::Header::default()).unwrap();
         let options = WalkOptions {
@@ -135,7 +205,11 @@ impl Twins {
         let manifest = Manifest::parse(&record.finish().unwrap()[..]).unwrap();
 
         let flat = self.flat.clone();
+        let before = names(&flat);
         let edited = self.edit(Some(&flat), steps, time, mounter);
+        if mounter == Mounter::Kernel && is_ambiguous(&before, &flat, &self.layers[0]) {
+            return None;
+        }
         let lower = stack(&self.layers[1..]);
         let options = ChangesOptions {
             masks: &[],
@@ -175,7 +249,7 @@ impl Twins {
             "the layers differ: {}",
             shown(&found.changes)
         );
-        found.changes
+        Some(found.changes)
     }
 }
 

@@ -45,6 +45,10 @@ impl Overlay {
         if let Some((upper, work)) = upper {
             let (upper, work) = (upper.display(), work.display());
             write!(options, ",upperdir={upper},workdir={work}").unwrap();
+            if mounter == Mounter::Kernel {
+                // What is copied up, and the unmount, need not wait for the disk.
+                options += ",volatile";
+            }
         }
         if mounter == Mounter::Fuse {
             Bounded::new("fuse-overlayfs", 10)
