@@ -285,18 +285,33 @@ fn an_equal_file_that_was_renamed_over_a_link_is_none_of_its_set() {
     expect(&layers, &["D x"]);
 }
 
-#[test]
-fn a_file_that_was_linked_and_packed_is_still_one_of_its_set() {
-    let layers = Layers::new(&[&["a", "b == a"], &["a", "b == a"], &["a"]]);
-    set_xattr(&layers.path(0, "a"), "user.overlay.origin", "x");
+/// The changes against all lower layers, of which those that the upper directory was written over begin with a number.
+#[track_caller]
+fn expect_since(layers: &Layers, mounted: usize, expected: &[&str]) {
     let options = ChangesOptions {
         masks: &[],
         link_groups: &|layer| Ok(groups(&layers.path(layer + 1, ""))),
         fuse: false,
     };
-    let (image, mounted) = (layers.stack(1), layers.stack(2));
+    let (image, mounted) = (layers.stack(1), layers.stack(mounted));
     let found = changes_since(&layers.dir(0), &mounted, &image, &options).unwrap();
-    assert_eq!(shown(&found.changes), [""; 0]);
+    assert_eq!(shown(&found.changes), expected);
+}
+
+#[test]
+fn a_file_that_was_linked_and_packed_is_still_one_of_its_set() {
+    let layers = Layers::new(&[&["a", "b == a"], &["a", "b == a"], &["a"]]);
+    set_xattr(&layers.path(0, "a"), "user.overlay.origin", "x");
+    expect_since(&layers, 2, &[]);
+}
+
+#[test]
+fn a_file_that_was_packed_is_not_taken_for_what_packed_links_that_are_equal_have_lost() {
+    let packed: &[&str] = &["a", "b == a", "c = a"];
+    let layers = Layers::new(&[packed, packed, &["x"]]);
+    expect_since(&layers, 2, &[]);
+    let layers = Layers::new(&[&["a", "c = a"], packed, &["x"]]);
+    expect_since(&layers, 2, &["M a", "D b"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::compare::Comparer;
-use super::links::{Leaf, Links};
+use super::links::{self, Leaf, Links};
 use super::{Changes, ChangesOptions, Told};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{ChangeKind, Dir, InodeKind};
@@ -81,8 +81,8 @@ fn walk(
         lost,
         ..
     } = walk;
-    let links = Links::new(lower, options.link_groups, comparer, leaves, lost)?;
-    let links = links.tell(&mut told);
+    let found = Links::new(mounted, lower, options.link_groups, comparer, leaves, lost)?;
+    let links = found.tell(&mut told);
     Ok(Changes {
         changes: told.finish(),
         links,
@@ -239,15 +239,17 @@ impl Walk<'_> {
                 (is_modified.then_some(ChangeKind::Modified), Some(old))
             }
         };
-        let is_other = match &old {
-            Some(old) if change.is_none() => self.is_other(old, &new)?,
-            _ => false,
-        };
+        let (mut is_other, mut is_packed) = (false, false);
+        if let (Some(old), None) = (&old, change) {
+            is_packed = links::is_packed(self.mounted, old)?;
+            is_other = !is_packed && self.is_other(old, &new)?;
+        }
         self.leaves.push(Leaf {
             new,
             old,
             change,
             is_other,
+            is_packed,
         });
         Ok(balance)
     }
@@ -255,18 +257,9 @@ impl Walk<'_> {
     /// Whether what is in the upper directory came from another name than its own, where something with several names was.
     /// Of those, the kernel does not note where it copied them up from; fuse-overlayfs does.
     fn is_other(&self, old: &Found, new: &Found) -> Result<bool> {
-        if self.fuse
-            || old.stat.nlink == 1
-            || !has_mark(self.lower.marks(), &new.stored_xattrs()?, b"origin")
-        {
-            return Ok(false);
-        }
-        let Some(mounted) = self.mounted else {
-            return Ok(true);
-        };
-        // What was packed of this very upper directory has got other names since it was copied up.
-        let below = mounted.lookup(old.path())?;
-        Ok(below.is_some_and(|below| below.stat.id == old.stat.id))
+        Ok(!self.fuse
+            && old.stat.nlink > 1
+            && has_mark(self.lower.marks(), &new.stored_xattrs()?, b"origin"))
     }
 
     /// Notes what is gone, with all below it.

@@ -29,7 +29,7 @@ pub enum Step {
     Device(PathBuf),
     Fifo(PathBuf),
     Link(PathBuf, PathBuf),
-    /// With `mv`, which copies what the kernel does not rename. A directory may take the place of an empty one.
+    /// As `mv` does, which copies what the kernel does not rename. A directory may take the place of an empty one.
     Rename(PathBuf, PathBuf),
     /// Each of two names gets what the other had, unless the kernel refuses it for directories of lower layers.
     Exchange(PathBuf, PathBuf),
@@ -79,7 +79,15 @@ fn made() -> impl Strategy<Value = fn(PathBuf) -> Step> {
 
 fn step() -> impl Strategy<Value = Step> {
     let target = prop::sample::select(vec!["a/b", "a", "..", "/b", "none"]);
-    let name = || prop::sample::select(vec!["user.x", "user.y", "trusted.z"]);
+    // Two of them are like marks of overlayfs.
+    let names = vec![
+        "user.x",
+        "user.y",
+        "trusted.z",
+        "trusted.overlay.opaque",
+        "user.overlay.origin",
+    ];
+    let name = || prop::sample::select(names.clone());
     let byte = prop_oneof![Just(b'a'), Just(b'b'), any::<u8>()];
     let mode = prop_oneof![0o100..0o1000_u32, 0..0o10000_u32];
     prop_oneof![
@@ -146,7 +154,7 @@ impl Step {
         )
     }
 
-    /// Whether it can be done without leaving the tree, and `mv` will do it.
+    /// Whether it can be done without leaving the tree, and as `mv` does it.
     pub fn is_possible(&self, root: &Path) -> bool {
         let at = |path: &Path| fs::symlink_metadata(root.join(path)).ok();
         let is_inside = |path: &Path| {
@@ -214,14 +222,17 @@ impl Step {
             Self::Device(path) => device(&at(path), (1, 3)),
             Self::Fifo(path) => special(&at(path), FileType::Fifo, (0, 0)),
             Self::Link(from, to) => fs::hard_link(at(from), at(to)),
-            Self::Rename(from, to) => {
-                Bounded::new("mv", 10)
-                    .args(&["--force", "--no-target-directory"])
-                    .arg(at(from))
-                    .arg(at(to))
-                    .succeed();
-                Ok(())
-            }
+            Self::Rename(from, to) => match fs::rename(at(from), at(to)) {
+                Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
+                    Bounded::new("mv", 10)
+                        .args(&["--force", "--no-target-directory"])
+                        .arg(at(from))
+                        .arg(at(to))
+                        .succeed();
+                    Ok(())
+                }
+                done => done,
+            },
             Self::Exchange(one, other) => {
                 renameat_with(CWD, at(one), CWD, at(other), RenameFlags::EXCHANGE)
                     .map_err(Into::into)
