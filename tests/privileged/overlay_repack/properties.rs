@@ -50,7 +50,7 @@ swap() {
         mv -T "$1" "$1~"; mv -T "$2" "$1"; mv -T "$1~" "$2"
     fi
 }
-over() { if inside "$1" && inside "$2" && file "$1" && ! dir "$2" && ! [ "$1" -ef "$2" ]; then alone "$1"; ln -fP "$1" "$2"; fi; }
+over() { if inside "$1" && inside "$2" && file "$1" && ! dir "$2" && [ "$1" != "$2" ]; then alone "$1"; ln -fP "$1" "$2"; fi; }
 remove() { if inside "$1"; then rm -rf "$1"; fi; }
 gone() { open "$1"; remove "$1"; }
 turn() {
