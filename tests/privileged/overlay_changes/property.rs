@@ -38,7 +38,10 @@ fn any_edit_of_an_overlay_gives_the_layer_of_a_flat_tree() {
     };
     runner(48).run(&strategy, check).unwrap();
     let (all, compared) = (all.get(), compared.get());
-    assert!(compared * 5 > all * 4, "{compared} of {all} edits are compared");
+    assert!(
+        compared * 5 > all * 4,
+        "{compared} of {all} edits are compared"
+    );
 }
 
 fn edit(size: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Step>> {
