@@ -89,7 +89,9 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     let name = || prop::sample::select(names.clone());
     let byte = prop_oneof![Just(b'a'), Just(b'b'), any::<u8>()];
+    // `mv` gives directories that it copies into one that passes on its group the bit of that one.
     let mode = prop_oneof![0o100..0o1000_u32, 0..0o10000_u32];
+    let mode = mode.prop_map(|mode| mode & !0o2000);
     prop_oneof![
         5 => (path(), byte, 0..3_usize).prop_map(|(path, byte, size)| Step::Write(path, byte, size)),
         2 => path().prop_map(Step::Open),
