@@ -89,6 +89,38 @@ fn with_known_edits(check: impl Fn(&str, &[Step], bool)) {
             true,
         ),
         (
+            "a link renamed away and made again",
+            &[rename("one", "k/five"), link("d/three", "one")],
+            true,
+        ),
+        (
+            "a link and a file exchanged",
+            &[Step::Exchange("one".into(), "d/g".into())],
+            true,
+        ),
+        (
+            "a directory renamed over an empty one",
+            &[make("new"), rename("d", "new")],
+            true,
+        ),
+        (
+            "an attribute with the name of a mark",
+            &[Step::Attribute(
+                "d".into(),
+                "trusted.overlay.opaque",
+                b"y".into(),
+            )],
+            true,
+        ),
+        (
+            "emptied and written again",
+            &[
+                Step::Rewrite("d/g".into()),
+                Step::Time("d/g".into(), 1_740_000_000, 7),
+            ],
+            false,
+        ),
+        (
             "copied up, then linked",
             &[Step::Open("one".into()), link("d/three", "y")],
             true,
