@@ -47,16 +47,24 @@ impl Scratch {
         // An ordinary user may be unable to reach the build directory. Were this process to write the file, children that
         // other tests start at this moment would have it open for writing, and then it could not be run.
         fs::create_dir(scratch.path("bin")).unwrap();
-        Bounded::new("cp", 60)
-            .arg(tested_binary())
-            .arg(scratch.binary())
-            .succeed();
+        if fs::hard_link(tested_binary(), scratch.binary()).is_err() {
+            Bounded::new("cp", 60)
+                .arg(tested_binary())
+                .arg(scratch.binary())
+                .succeed();
+        }
         scratch
     }
 
     /// Path of `name` in the directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// A directory in it for one of many cases, removed on drop: a scratch directory each may mean a copy of the binary
+    /// each.
+    pub fn place(&self) -> TempDir {
+        tempfile::tempdir_in(self.directory.path()).unwrap()
     }
 
     /// The tested binary.

@@ -242,7 +242,7 @@ fn check(first: &[Step], second: &[Step]) {
 #[ignore = "needs root: run with -- --include-ignored"]
 fn a_repacked_image_is_the_edited_tree() {
     let config = Config {
-        cases: 24,
+        cases: std::env::var("PROPTEST_CASES").map_or(24, |cases| cases.parse().unwrap()),
         max_shrink_iters: 100,
         failure_persistence: None,
         ..Config::default()

@@ -2,8 +2,10 @@
 //!
 //! A set is an inode of a lower layer with several names, those that are visible. Each inode of the upper directory is
 //! one of a set, if one of its names was and it has not changed: then overlayfs copied it up without need, or to give it
-//! another name. If a set has lost names, an inode that came under new names and is equal to it is what was lost, renamed:
-//! as long as there are lost names, for names may have been added too.
+//! another name. Not if the kernel notes that it copied it up from a file that had one name only: an equal file was renamed
+//! over one of the set.
+//! If a set has lost names, each inode that came under new names and is equal to it is one of these, renamed; there are not
+//! more of them than lost names, for equal files may have been added too.
 //! As the kernel counts names, a set that has become larger or smaller has changed under all of its names, those which are
 //! not in the upper directory too.
 
@@ -22,14 +24,18 @@ pub(super) struct Leaf {
     pub(super) old: Option<Found>,
     /// How it has changed, numbers of links aside.
     pub(super) change: Option<ChangeKind>,
+    /// Whether it came from another name, though it is equal to what was here.
+    pub(super) is_other: bool,
+    /// Whether what was here was packed of an upper directory.
+    pub(super) is_packed: bool,
 }
 
 impl Leaf {
-    /// Whether it may have come from another name: not if it still is what it was under several names. If it had one, the
-    /// kernel notes where it is from.
+    /// Whether it may have come from another name: not if it still is what it was under several names, or when it was
+    /// packed. If it had one name below the upper directory, the kernel notes where it is from.
     fn can_be_renamed(&self) -> bool {
         let old = self.old.as_ref().filter(|_| self.change.is_none());
-        old.is_none_or(|old| old.stat.nlink == 1)
+        old.is_none_or(|old| old.stat.nlink == 1 && !self.is_packed)
     }
 }
 
@@ -39,6 +45,8 @@ struct Set {
     sample: Found,
     /// How many names it had.
     count: usize,
+    /// Whether it was packed of an upper directory.
+    is_packed: bool,
     /// The names that are not in the upper directory and still there.
     untouched: Vec<Vec<u8>>,
     /// The inodes of the upper directory that are of it.
@@ -56,6 +64,7 @@ struct Inode {
 type Likeness = (InodeKind, u64, u32, u32, u32, filetime::FileTime);
 
 pub(super) struct Links<'a> {
+    mounted: Option<&'a Stack>,
     lower: &'a Stack,
     link_groups: &'a dyn Fn(usize) -> Result<LinkGroups>,
     comparer: Comparer,
@@ -69,8 +78,9 @@ pub(super) struct Links<'a> {
 }
 
 impl<'a> Links<'a> {
-    /// Finds out which names are one inode.
+    /// Finds out which names are one inode. `mounted` is what the upper directory was written over, if that is not `lower`.
     pub(super) fn new(
+        mounted: Option<&'a Stack>,
         lower: &'a Stack,
         link_groups: &'a dyn Fn(usize) -> Result<LinkGroups>,
         comparer: Comparer,
@@ -79,6 +89,7 @@ impl<'a> Links<'a> {
     ) -> Result<Self> {
         leaves.sort_unstable_by(|a, b| a.new.path().cmp(b.new.path()));
         let mut links = Self {
+            mounted,
             lower,
             link_groups,
             comparer,
@@ -163,6 +174,7 @@ impl<'a> Links<'a> {
             self.sets.push(Set {
                 sample: found.clone(),
                 count,
+                is_packed: is_packed(self.mounted, found)?,
                 untouched,
                 inodes: Vec::new(),
             });
@@ -210,6 +222,7 @@ impl<'a> Links<'a> {
             let own = &mut self.inodes[inode];
             own.leaves.push(number);
             if let (None, Some(old), None) = (leaf.change, &leaf.old, own.set)
+                && !leaf.is_other
                 && let Some(&set) = self.set_of.get(&(old.layer, old.stat.id))
             {
                 own.set = Some(set);
@@ -236,22 +249,27 @@ impl<'a> Links<'a> {
             let mut lost = self.lost(set);
             for &inode in new.get(&likeness).into_iter().flatten() {
                 if lost > 0 && self.join_renamed(inode, set)? {
-                    lost = lost.saturating_sub(self.inodes[inode].leaves.len());
+                    lost -= 1;
                 }
             }
         }
         Ok(())
     }
 
-    /// How many of the names that a set had are not names of it any more.
+    /// How many names of a set have been taken away from it, be it for a moment: where overlayfs copied an inode up it was
+    /// under one name, and those that it has besides were linked to it later.
     fn lost(&self, number: usize) -> usize {
         let set = &self.sets[number];
-        let leaves = set.inodes.iter().flat_map(|&it| &self.inodes[it].leaves);
-        let is_kept = |leaf: &&usize| {
-            let old = self.leaves[**leaf].old.as_ref();
+        let is_kept = |leaf: &usize| {
+            let old = self.leaves[*leaf].old.as_ref();
             old.is_some_and(|old| self.set_of.get(&(old.layer, old.stat.id)) == Some(&number))
         };
-        let kept = set.untouched.len() + leaves.filter(is_kept).count();
+        let most = if set.is_packed { usize::MAX } else { 1 };
+        let kept = set.inodes.iter().map(|&inode| {
+            let leaves = self.inodes[inode].leaves.iter();
+            leaves.filter(|leaf| is_kept(leaf)).count().min(most)
+        });
+        let kept = set.untouched.len() + kept.sum::<usize>();
         set.count.saturating_sub(kept)
     }
 
@@ -271,6 +289,15 @@ impl<'a> Links<'a> {
         self.sets[set].inodes.push(inode);
         Ok(true)
     }
+}
+
+/// Whether what a lower layer shows was packed of the upper directory that is looked at, which was written over `mounted`.
+pub(super) fn is_packed(mounted: Option<&Stack>, found: &Found) -> Result<bool> {
+    let Some(mounted) = mounted else {
+        return Ok(false);
+    };
+    let below = mounted.lookup(found.path())?;
+    Ok(below.is_none_or(|below| below.stat.id != found.stat.id))
 }
 
 fn likeness(stat: &Stat) -> Likeness {

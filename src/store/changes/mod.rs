@@ -15,8 +15,11 @@
 //!
 //! - overlayfs breaks hard links that lie in a lower layer when one of the names is changed in place; in a flat tree all
 //!   names change. The changes are those of a flat tree whose link was broken likewise.
-//! - Whether a name was copied up or removed and made anew, equal to the nanosecond, cannot be known; it is taken for
-//!   copied up, and a new name of what a set of links has lost for renamed.
+//! - Whether one of several names was copied up, or removed and made anew as it was, or replaced by an equal file that had
+//!   several names itself, cannot be known; it is taken for copied up, and what is equal to the nanosecond to what a set of
+//!   links has lost, under a new name, for renamed.
+//! - A set of links of which only some names have been packed, because only they were renamed, is two files to the image
+//!   and to [`changes_since`]; in a flat tree they are still one, and the loss of a name is a change of the others.
 //! - fuse-overlayfs gives a directory a new time when it copies something in it up. That is a change of the directory.
 //! - The size of a directory is not compared.
 //! - Overlayfs refuses to rename directories of lower layers, and programs copy them instead (`mv`): the names are new

@@ -256,6 +256,65 @@ fn a_link_that_was_renamed_is_still_one_of_its_set() {
 }
 
 #[test]
+fn a_link_that_was_renamed_away_and_made_again_from_another_is_still_one_of_its_set() {
+    let lower: &[&str] = &["a", "b == a", "c == a", "x", "y == x"];
+    // mv b x; ln c b: what is at x was copied up by itself.
+    let layers = Layers::new(&[&["c = a", "b == c", "x = a"], lower]);
+    let found = expect(&layers, &["M a", "M b", "M c", "M x", "M y"]);
+    assert_eq!(linked(&found), [["a", "b", "c", "x"]]);
+    // mv b v; ln v w; mv c z: each took away one name, whatever it was given later.
+    let layers = Layers::new(&[&["-b", "v = a", "w == v", "-c", "z = a"], lower]);
+    let found = expect(&layers, &["M a", "D b", "D c", "A v", "A w", "A z"]);
+    assert_eq!(linked(&found), [["a", "v", "w", "z"]]);
+}
+
+#[test]
+fn an_equal_file_that_was_renamed_over_a_link_is_none_of_its_set() {
+    // The kernel notes where it copied a file up from only if that had one name.
+    let lower: &[&str] = &["a", "b == a", "x = a"];
+    let layers = Layers::new(&[&["a", "-x"], lower]);
+    set_xattr(&layers.path(0, "a"), "user.overlay.origin", "x");
+    expect(&layers, &["M a", "M b", "D x"]);
+    // With another name it has as many as before.
+    let layers = Layers::new(&[&["a", "c == a", "-x"], lower]);
+    set_xattr(&layers.path(0, "a"), "user.overlay.origin", "x");
+    expect(&layers, &["M b", "A c", "D x"]);
+    // The same where it has only one name left.
+    let layers = Layers::new(&[&["a", "-x"], &["-b"], lower]);
+    set_xattr(&layers.path(0, "a"), "user.overlay.origin", "x");
+    expect(&layers, &["D x"]);
+}
+
+/// The changes against all lower layers, of which those that the upper directory was written over begin with a number.
+#[track_caller]
+fn expect_since(layers: &Layers, mounted: usize, expected: &[&str]) {
+    let options = ChangesOptions {
+        masks: &[],
+        link_groups: &|layer| Ok(groups(&layers.path(layer + 1, ""))),
+        fuse: false,
+    };
+    let (image, mounted) = (layers.stack(1), layers.stack(mounted));
+    let found = changes_since(&layers.dir(0), &mounted, &image, &options).unwrap();
+    assert_eq!(shown(&found.changes), expected);
+}
+
+#[test]
+fn a_file_that_was_linked_and_packed_is_still_one_of_its_set() {
+    let layers = Layers::new(&[&["a", "b == a"], &["a", "b == a"], &["a"]]);
+    set_xattr(&layers.path(0, "a"), "user.overlay.origin", "x");
+    expect_since(&layers, 2, &[]);
+}
+
+#[test]
+fn a_file_that_was_packed_is_not_taken_for_what_packed_links_that_are_equal_have_lost() {
+    let packed: &[&str] = &["a", "b == a", "c = a"];
+    let layers = Layers::new(&[packed, packed, &["x"]]);
+    expect_since(&layers, 2, &[]);
+    let layers = Layers::new(&[&["a", "c = a"], packed, &["x"]]);
+    expect_since(&layers, 2, &["M a", "D b"]);
+}
+
+#[test]
 fn marks_that_say_that_content_lies_elsewhere_are_refused() {
     for (mark, path) in [("redirect", "d"), ("metacopy", "d/f")] {
         let layers = Layers::new(&[&["d/f"], &["x"]]);

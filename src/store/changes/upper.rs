@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::compare::Comparer;
-use super::links::{Leaf, Links};
+use super::links::{self, Leaf, Links};
 use super::{Changes, ChangesOptions, Told};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{ChangeKind, Dir, InodeKind};
-use crate::store::stack::{Found, MAX_PATH, Stack, is_opaque, join};
+use crate::store::stack::{Found, MAX_PATH, Stack, has_mark, is_opaque, join};
 
 /// What fuse-overlayfs puts before the name of what is gone.
 const WHITEOUT: &[u8] = b".wh.";
@@ -81,8 +81,8 @@ fn walk(
         lost,
         ..
     } = walk;
-    let links = Links::new(lower, options.link_groups, comparer, leaves, lost)?;
-    let links = links.tell(&mut told);
+    let found = Links::new(mounted, lower, options.link_groups, comparer, leaves, lost)?;
+    let links = found.tell(&mut told);
     Ok(Changes {
         changes: told.finish(),
         links,
@@ -239,8 +239,27 @@ impl Walk<'_> {
                 (is_modified.then_some(ChangeKind::Modified), Some(old))
             }
         };
-        self.leaves.push(Leaf { new, old, change });
+        let (mut is_other, mut is_packed) = (false, false);
+        if let (Some(old), None) = (&old, change) {
+            is_packed = links::is_packed(self.mounted, old)?;
+            is_other = !is_packed && self.is_other(old, &new)?;
+        }
+        self.leaves.push(Leaf {
+            new,
+            old,
+            change,
+            is_other,
+            is_packed,
+        });
         Ok(balance)
+    }
+
+    /// Whether what is in the upper directory came from another name than its own, where something with several names was.
+    /// Of those, the kernel does not note where it copied them up from; fuse-overlayfs does.
+    fn is_other(&self, old: &Found, new: &Found) -> Result<bool> {
+        Ok(!self.fuse
+            && old.stat.nlink > 1
+            && has_mark(self.lower.marks(), &new.stored_xattrs()?, b"origin"))
     }
 
     /// Notes what is gone, with all below it.

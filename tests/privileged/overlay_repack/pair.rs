@@ -69,7 +69,7 @@ impl Pair {
 
     #[track_caller]
     fn make(flags: &[&str], copies: bool, write: impl FnOnce(&Path)) -> Self {
-        let scratch = Scratch::new(&["setcap"]);
+        let scratch = Scratch::new(&["setcap", "setfattr"]);
         write(&scratch.path("layout"));
         let pair = Self {
             flat: scratch.path("flat"),

@@ -33,20 +33,41 @@ link() { if inside "$1" && inside "$2" && there "$1" && ! dir "$1" && ! there "$
 rename() {
     case $2/ in "$1"/*) return;; esac
     if inside "$1" && inside "$2" && there "$1"; then
-        if there "$2"; then
-            if dir "$1" || dir "$2"; then return; fi
-            rm "$2"
+        if dir "$1" && dir "$2"; then
+            if [ "$(ls -A "$2")" ]; then return; fi
+        elif there "$2" && { dir "$1" || dir "$2"; }; then
+            return
         fi
         for f in $(find "$1" ! -type d); do alone "$f"; done
-        mv -T "$1" "$2"
+        mv -fT "$1" "$2"
     fi
 }
+swap() {
+    case $1/ in "$2"/*) return;; esac
+    case $2/ in "$1"/*) return;; esac
+    if inside "$1" && inside "$2" && there "$1" && there "$2"; then
+        for f in $(find "$1" "$2" ! -type d); do alone "$f"; done
+        mv -T "$1" "$1~"; mv -T "$2" "$1"; mv -T "$1~" "$2"
+    fi
+}
+over() { if inside "$1" && inside "$2" && file "$1" && ! dir "$2" && [ "$1" != "$2" ]; then alone "$1"; ln -fP "$1" "$2"; fi; }
 remove() { if inside "$1"; then rm -rf "$1"; fi; }
+gone() { open "$1"; remove "$1"; }
+turn() {
+    if inside "$1" && there "$1"; then
+        rm -r "$1"
+        case $2 in d) make "$1";; f) put "$1" z 1;; l) symlink "$1";; p) special "$1" p;; c) special "$1" 'c 1 3';; esac
+    fi
+}
 again() { if inside "$1" && dir "$1"; then rm -r "$1"; mkdir -p "$1/$2"; fi; }
 mode() { if inside "$1" && { file "$1" || dir "$1"; }; then alone "$1"; chmod $2 "$1"; fi; }
 back() { if inside "$1" && { file "$1" || dir "$1"; }; then m=$(stat -c %a "$1"); chmod 0$2 "$1"; chmod 0$m "$1"; fi; }
 owner() { if inside "$1" && { file "$1" || dir "$1"; }; then alone "$1"; chown $2:$2 "$1"; fi; }
+group() { if inside "$1" && there "$1"; then alone "$1"; chown -h :$2 "$1"; fi; }
 at() { if inside "$1" && { file "$1" || dir "$1"; }; then alone "$1"; touch -d @$2 "$1"; fi; }
+rewrite() { if inside "$1" && file "$1"; then alone "$1"; cp "$1" "$1~"; cat "$1~" >"$1"; rm "$1~"; fi; }
+label() { if inside "$1" && { file "$1" || dir "$1"; }; then alone "$1"; setfattr -n $2 -v "$3" "$1"; fi; }
+plain() { if inside "$1" && { file "$1" || dir "$1"; }; then alone "$1"; setfattr -x $2 "$1" 2>/dev/null || :; fi; }
 "#;
 
 /// One step of an edit: a line of a script.
@@ -56,7 +77,12 @@ fn step() -> impl Strategy<Value = String> {
         let name = prop_oneof![4 => Just("a"), 4 => Just("b"), 1 => Just("c")];
         vec(name, 1..4).prop_map(|names| names.join("/"))
     };
-    let mode = || 0o100..0o1000_u32;
+    // `mv` gives directories that it copies into one that passes on its group the bit of that one.
+    let mode = || {
+        let mode = prop_oneof![0o100..0o1000_u32, 0o100..0o10000_u32];
+        mode.prop_map(|mode| mode & !0o2000)
+    };
+    let attribute = || prop::sample::select(vec!["user.x", "user.y", "trusted.z"]);
     prop_oneof![
         5 => (path(), prop::sample::select(vec!["x", "y"]), 0..3_usize)
             .prop_map(|(path, byte, size)| format!("put {path} {byte} {size}")),
@@ -67,12 +93,22 @@ fn step() -> impl Strategy<Value = String> {
         1 => path().prop_map(|path| format!("special {path} 'c 1 3'")),
         5 => (path(), path()).prop_map(|(from, to)| format!("link {from} {to}")),
         4 => (path(), path()).prop_map(|(from, to)| format!("rename {from} {to}")),
+        3 => (path(), path()).prop_map(|(one, other)| format!("swap {one} {other}")),
+        2 => (path(), path()).prop_map(|(from, to)| format!("over {from} {to}")),
         3 => path().prop_map(|path| format!("remove {path}")),
+        1 => path().prop_map(|path| format!("gone {path}")),
+        3 => (path(), prop::sample::select(vec!["d", "f", "l", "p", "c"]))
+            .prop_map(|(path, kind)| format!("turn {path} {kind}")),
         3 => (path(), path()).prop_map(|(path, below)| format!("again {path} {below}")),
         1 => (path(), mode()).prop_map(|(path, mode)| format!("mode {path} {mode:o}")),
         2 => (path(), mode()).prop_map(|(path, mode)| format!("back {path} {mode:o}")),
         1 => (path(), 0..3_u32).prop_map(|(path, id)| format!("owner {path} {id}")),
+        1 => (path(), 0..3_u32).prop_map(|(path, id)| format!("group {path} {id}")),
         1 => (path(), 0..1_600_000_000_i64).prop_map(|(path, time)| format!("at {path} {time}")),
+        1 => path().prop_map(|path| format!("rewrite {path}")),
+        2 => (path(), attribute(), 0..3_u32)
+            .prop_map(|(path, name, value)| format!("label {path} {name} {value}")),
+        1 => (path(), attribute()).prop_map(|(path, name)| format!("plain {path} {name}")),
     ]
 }
 
@@ -135,7 +171,7 @@ fn any_edit_gives_one_image_in_both_shapes() {
     let edits = vec(vec(step(), 1..25), 1..4);
     let mask = prop::sample::select(vec!["", "a", "a/b", "b"]);
     let config = Config {
-        cases: 24,
+        cases: std::env::var("PROPTEST_CASES").map_or(24, |cases| cases.parse().unwrap()),
         max_shrink_iters: 60,
         failure_persistence: None,
         ..Config::default()

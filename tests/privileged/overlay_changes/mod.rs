@@ -1,0 +1,16 @@
+//! Overlays that the kernel mounts: a stack of layers shows what they show, and the same edit of a flat tree and of an
+//! overlay gives the same changes and the same layer.
+//!
+//! - `view`: what a mount and a stack show
+//! - `marks`: layers with marks of all kinds
+//! - `model`: the steps of edits
+//! - `twins`: a tree that lies flat and in layers, and is edited
+//! - `edits`: edits by name
+//! - `property`: any edit
+
+mod edits;
+mod marks;
+mod model;
+mod property;
+mod twins;
+mod view;
