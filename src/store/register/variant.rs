@@ -25,12 +25,7 @@ const WORK: &[u8] = b"work";
 impl Builder<'_> {
     /// Makes the variant of a layer over what is below it, unless it is there.
     pub(super) fn variant(&self, diff_id: &DiffId, below: &Chain) -> Result<LayerId> {
-        // Below the lowest layer is nothing; a chain ID is wanted all the same.
-        let base = below
-            .id
-            .clone()
-            .unwrap_or_else(|| crate::image::ChainId::bottom(diff_id));
-        let id = LayerId::over(diff_id, &base);
+        let id = LayerId::over(diff_id, below.id.as_ref());
         if self.store.has_layer(&id)? {
             return Ok(id);
         }
