@@ -90,7 +90,7 @@ impl Builder<'_> {
             let target = clean(&link.target);
             let (parent, name) = split(&target);
             // By the path without symbolic links, as sets have it.
-            if let Some(found) = root.resolve(parent, &mut |_| Ok(false))? {
+            if let Some(found) = root.find(parent)? {
                 let slash: &[u8] = if found.path.is_empty() { b"" } else { b"/" };
                 targets.push([&found.path, slash, name].concat());
             }
@@ -99,7 +99,7 @@ impl Builder<'_> {
         let mut leads_elsewhere = false;
         let implied = meta.changeset.implied.iter().map(|dir| &dir.path);
         for path in implied.chain(&meta.changeset.passed) {
-            let found = root.resolve(path, &mut |_| Ok(false))?;
+            let found = root.find(path)?;
             leads_elsewhere |= found.is_some_and(|found| found.path != *path);
         }
         for names in &self.links {

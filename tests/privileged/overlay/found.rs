@@ -8,6 +8,14 @@ fn dir(path: &str) -> Entry {
     Entry::new(path, What::Directory)
 }
 
+fn file(path: &str) -> Entry {
+    Entry::new(path, What::File(7))
+}
+
+fn link(path: &str, target: &str) -> Entry {
+    Entry::new(path, What::Link(target.to_owned()))
+}
+
 fn hide(path: &str) -> Entry {
     Entry::new(path, What::Whiteout)
 }
@@ -33,4 +41,19 @@ fn a_layer_over_nothing_and_the_same_layer_over_itself_have_variants_of_their_ow
     let layer = || vec![dir("a/a"), hide("b/a"), symlink("a", "a")];
     assert!(works(&[layer()]));
     assert!(!works(&[layer(), layer()]));
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn a_loop_of_links_below_that_a_layer_replaces_is_in_nobodys_way() {
+    let lower = || vec![symlink("b", "b"), file("f"), link("g", "f")];
+    assert!(works(&[lower(), vec![dir("b"), hide("b/a/x")]]));
+    assert!(works(&[
+        lower(),
+        vec![file("b"), dir("b/a"), link("b/a/h", "g")]
+    ]));
+    assert!(works(&[lower(), vec![dir("b"), link("h", "b/../g")]]));
+    assert!(!works(&[lower(), vec![dir("b/a")]]));
+    assert!(!works(&[lower(), vec![hide("b/a")]]));
+    assert!(!works(&[lower(), vec![link("h", "b/a")]]));
 }
