@@ -135,7 +135,7 @@ impl<'a> Applier<'a> {
         let path = self.clean(&entry.path);
         let result = self.entry_at(&path, entry);
         self.path = path;
-        result
+        self.unless_left_to_below(result)
     }
 
     /// The clean path of an entry, in the buffer that `entry` gives back.

@@ -219,6 +219,16 @@ impl<'a> Applier<'a> {
         stacked.is_some_and(|stacked| stacked.needs_below)
     }
 
+    /// What has come of an entry: if it was given up because of what its path leads through, that is no failure.
+    pub(super) fn unless_left_to_below(&self, result: Result<()>) -> Result<()> {
+        match result {
+            Err(error) if error.kind() == ErrorKind::InvalidData && self.is_left_to_below() => {
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
     /// Forgets a name that was removed on disk, if it was there, and all below it.
     pub(super) fn remove_node(&mut self, dir: NodeId, path: &[u8], name: &[u8]) -> Result<()> {
         if let Some(stacked) = &mut self.dirs.stacked

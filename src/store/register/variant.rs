@@ -5,6 +5,8 @@
 //! overlayfs copies a file up by one name, and its other names stay behind. Sets of hard links that the layer takes part
 //! in are therefore brought up as a whole beforehand.
 
+use std::collections::BTreeSet;
+
 use super::scan::scan;
 use super::{Builder, Over, clean};
 use crate::error::{Error, ErrorKind, Result};
@@ -85,18 +87,16 @@ impl Builder<'_> {
         let plain = self.store.layer(&LayerId::of(diff_id))?;
         let (meta, content) = (plain.meta()?, plain.content()?);
         let over = Over::new(&meta.changeset, &content, self.store)?;
-        let mut targets = Vec::new();
-        for link in &meta.changeset.links_below {
-            let target = clean(&link.target);
-            let (parent, name) = split(&target);
-            // By the path without symbolic links, as sets have it.
-            if let Some(found) = root.find(parent)? {
-                let slash: &[u8] = if found.path.is_empty() { b"" } else { b"/" };
-                targets.push([&found.path, slash, name].concat());
-            }
-        }
-        // Behind a symbolic link of those below, the layer's paths are not those that it changes: any set may take part.
+        let links = meta.changeset.links_below.iter();
+        let targets: BTreeSet<Vec<u8>> = links.map(|link| clean(&link.target)).collect();
+        // Behind a symbolic link of its own or of those below, the layer's paths are not those that it changes or links to:
+        // any set may take part.
         let mut leads_elsewhere = false;
+        for target in &targets {
+            let (parent, _) = split(target);
+            let found = root.find(parent)?;
+            leads_elsewhere |= found.is_none_or(|found| found.path != parent);
+        }
         let implied = meta.changeset.implied.iter().map(|dir| &dir.path);
         for path in implied.chain(&meta.changeset.passed) {
             let found = root.find(path)?;
@@ -105,7 +105,7 @@ impl Builder<'_> {
         for names in &self.links {
             // What such a layer links to is not all listed.
             let mut takes_part = leads_elsewhere || meta.changeset.needs_below;
-            takes_part = takes_part || names.iter().any(|name| targets.contains(name));
+            takes_part |= names.iter().any(|name| targets.contains(name));
             for name in names {
                 takes_part = takes_part || over.covers(name)?;
             }

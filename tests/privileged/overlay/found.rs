@@ -57,3 +57,42 @@ fn a_loop_of_links_below_that_a_layer_replaces_is_in_nobodys_way() {
     assert!(!works(&[lower(), vec![hide("b/a")]]));
     assert!(!works(&[lower(), vec![link("h", "b/a")]]));
 }
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn a_link_to_what_is_below_stays_one_when_the_layer_makes_a_loop_of_its_way() {
+    let lower = || vec![file("c/a"), link("g", "c/a")];
+    assert!(works(&[
+        lower(),
+        vec![link("b", "c/a"), symlink("c", "c/x")]
+    ]));
+    assert!(!works(&[
+        lower(),
+        vec![link("b", "c/x"), symlink("c", "c/x")]
+    ]));
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn a_loop_of_links_that_is_none_over_the_layers_below_is_none() {
+    // Over these, the link leads to `x/c`; alone, to itself.
+    let lower = || vec![dir("x/y"), dir("x/c"), symlink("d", "x/y")];
+    assert!(works(&[
+        lower(),
+        vec![symlink("c", "d/../c"), file("c/f"), hide("c/g")]
+    ]));
+    assert!(!works(&[
+        Vec::new(),
+        vec![symlink("c", "d/../c"), file("c/f"), hide("c/g")]
+    ]));
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn a_link_through_a_new_symbolic_link_joins_the_whole_set() {
+    let lower = || vec![file("d/f"), link("d/g", "d/f")];
+    assert!(works(&[
+        lower(),
+        vec![symlink("s", "d"), link("x", "s/f")]
+    ]));
+}
