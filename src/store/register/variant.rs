@@ -13,8 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::mount::Upper;
 use crate::fs::{Access, Dir, Inode, Metadata, Root, Rules, Stat, Times, fault};
 use crate::image::DiffId;
-use crate::layer::split;
-use crate::layer::{ApplyOptions, apply_layers};
+use crate::layer::{ApplyOptions, above, apply_layers, split};
 use crate::store::chain::Chain;
 use crate::store::id::LayerId;
 use crate::store::layer::{CONTENT, LAYER};
@@ -87,8 +86,10 @@ impl Builder<'_> {
         let plain = self.store.layer(&LayerId::of(diff_id))?;
         let (meta, content) = (plain.meta()?, plain.content()?);
         let over = Over::new(&meta.changeset, &content, self.store)?;
-        let links = meta.changeset.links_below.iter();
-        let targets: BTreeSet<Vec<u8>> = links.map(|link| clean(&link.target)).collect();
+        let links = &meta.changeset.links_below;
+        let targets: BTreeSet<Vec<u8>> = links.iter().map(|link| clean(&link.target)).collect();
+        // They hide what has their names, but are not in the layer.
+        let links: BTreeSet<&[u8]> = links.iter().map(|link| &link.path[..]).collect();
         // Behind a symbolic link of its own or of those below, the layer's paths are not those that it changes or links to:
         // any set may take part.
         let mut leads_elsewhere = false;
@@ -105,9 +106,11 @@ impl Builder<'_> {
         for names in &self.links {
             // What such a layer links to is not all listed.
             let mut takes_part = leads_elsewhere || meta.changeset.needs_below;
-            takes_part |= names.iter().any(|name| targets.contains(name));
             for name in names {
-                takes_part = takes_part || over.covers(name)?;
+                takes_part = takes_part
+                    || targets.contains(name)
+                    || above(name).chain([&name[..]]).any(|at| links.contains(at))
+                    || over.covers(name)?;
             }
             if takes_part {
                 raise(root.dir(), names)?;

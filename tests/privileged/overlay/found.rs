@@ -96,3 +96,11 @@ fn a_link_through_a_new_symbolic_link_joins_the_whole_set() {
         vec![symlink("s", "d"), link("x", "s/f")]
     ]));
 }
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn a_link_to_what_is_below_takes_a_name_from_its_set() {
+    let lower = || vec![file("d/f"), link("g", "d/f"), file("h")];
+    assert!(works(&[lower(), vec![link("d/f", "h")]]));
+    assert!(works(&[lower(), vec![link("d", "h")]]));
+}

@@ -233,6 +233,16 @@ fn what() -> impl Strategy<Value = What> {
     ]
 }
 
+/// An ACL: what the owner, user 5, the group, the mask and others may do.
+const ACL: &[u8] = b"\x02\0\0\0\
+    \x01\0\x07\0\xff\xff\xff\xff\
+    \x02\0\x07\0\x05\0\0\0\
+    \x04\0\x05\0\xff\xff\xff\xff\
+    \x10\0\x07\0\xff\xff\xff\xff\
+    \x20\0\x05\0\xff\xff\xff\xff";
+const ACL_ACCESS: &str = "system.posix_acl_access";
+const ACL_DEFAULT: &str = "system.posix_acl_default";
+
 fn xattr() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
     let named = |name: &'static str, value: &'static [u8]| Just((name, value.to_vec()));
     prop_oneof![
@@ -244,6 +254,8 @@ fn xattr() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
         1 => named("trusted.overlay.whiteout", b"y"),
         1 => named("trusted.overlay.overlay.opaque", b"y"),
         1 => named("user.overlay.opaque", b"y"),
+        1 => named(ACL_ACCESS, ACL),
+        1 => named(ACL_DEFAULT, ACL),
         1 => named("security.capability", b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
     ]
 }
@@ -274,15 +286,20 @@ fn entry() -> impl Strategy<Value = Entry> {
     let root = option::weighted(0.05, Just(()));
     let attributes = (mode, owner, time, xattrs);
     (path(), root, spelling(), what(), attributes).prop_map(
-        |(path, root, spelling, what, (mode, owner, time, xattrs))| {
+        |(path, root, spelling, what, (mode, owner, time, mut xattrs))| {
             let is_root = root.is_some();
+            let what = match what {
+                What::Opaque => what,
+                _ if is_root => What::Directory,
+                _ => what,
+            };
+            if what != What::Directory {
+                // Nothing else can have it.
+                xattrs.retain(|(name, _)| *name != ACL_DEFAULT);
+            }
             Entry {
                 path: if is_root { String::new() } else { path },
-                what: match what {
-                    What::Opaque => what,
-                    _ if is_root => What::Directory,
-                    _ => what,
-                },
+                what,
                 spelling,
                 mode,
                 owner,
