@@ -2,18 +2,17 @@
 //!
 //! The layers below are mounted with an empty directory on top, the layer is applied to that as to any root, and what
 //! overlayfs has put into the upper directory is the variant. So a variant is right by construction, but for one thing:
-//! overlayfs copies a file up by one name, and its other names stay behind. Sets of hard links that the layer takes part
-//! in are therefore brought up as a whole beforehand.
+//! overlayfs copies a file up by one name, and its other names stay behind. Where the layer has split a set of hard links,
+//! it is hence applied a second time, to a view in which such sets have been brought up as a whole.
 
-use std::collections::BTreeSet;
-
-use super::scan::scan;
-use super::{Builder, Over, clean};
+use super::scan::{Scanned, scan};
+use super::{Builder, Over};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::mount::Upper;
+use crate::fs::staging::Staging;
 use crate::fs::{Access, Dir, Inode, Metadata, Root, Rules, Stat, Times, fault};
 use crate::image::DiffId;
-use crate::layer::{ApplyOptions, above, apply_layers, split};
+use crate::layer::{ApplyOptions, apply_layers, split};
 use crate::store::chain::Chain;
 use crate::store::id::LayerId;
 use crate::store::layer::{CONTENT, LAYER};
@@ -22,6 +21,14 @@ use crate::store::unpack::{lock_of, make_dir};
 
 /// The directory that overlayfs works in.
 const WORK: &[u8] = b"work";
+
+/// A layer that was applied to what is below it.
+struct Made {
+    layer: Dir,
+    content: Dir,
+    scanned: Scanned,
+    stream_size: u64,
+}
 
 impl Builder<'_> {
     /// Makes the variant of a layer over what is below it, unless it is there.
@@ -39,6 +46,30 @@ impl Builder<'_> {
 
     fn write_variant(&self, id: &LayerId, diff_id: &DiffId, below: &Chain) -> Result<()> {
         let staging = self.store.staging()?;
+        let mut made = self.make(&staging, diff_id, below, &[])?;
+        let split = self.split_links(&made)?;
+        if !split.is_empty() {
+            for entry in [LAYER, WORK] {
+                staging.dir().remove_all(entry)?;
+            }
+            made = self.make(&staging, diff_id, below, &split)?;
+        }
+        let Made { layer, scanned, .. } = made;
+        self.store
+            .describe(&layer, &scanned.tree, scanned.changeset, made.stream_size)?;
+        self.store.sync()?;
+        fault::point("layer-variant");
+        self.store.publish_layer(id, &staging, LAYER)
+    }
+
+    /// Applies the layer to what is below it, with some sets of hard links brought up.
+    fn make(
+        &self,
+        staging: &Staging,
+        diff_id: &DiffId,
+        below: &Chain,
+        links: &[&[Vec<u8>]],
+    ) -> Result<Made> {
         let layer = make_dir(staging.dir(), LAYER)?;
         let content = make_dir(&layer, CONTENT)?;
         self.root.apply(&content, self.store.marks())?;
@@ -49,16 +80,39 @@ impl Builder<'_> {
         };
         let mount = self.store.mount_over(below, upper)?;
         let root = Root::from_dir(mount.root()?, Access::Plain)?;
-        self.raise_links(&root, diff_id)?;
+        for names in links {
+            raise(root.dir(), names)?;
+        }
         let stream_size = self.apply(&root, diff_id)?;
         drop((root, mount));
-        drop(work);
-        let scanned = scan(&content, self.store.marks())?;
-        self.store
-            .describe(&layer, &scanned.tree, scanned.changeset, stream_size)?;
-        self.store.sync()?;
-        fault::point("layer-variant");
-        self.store.publish_layer(id, &staging, LAYER)
+        Ok(Made {
+            scanned: scan(&content, self.store.marks())?,
+            layer,
+            content,
+            stream_size,
+        })
+    }
+
+    /// The sets of hard links below of which something has been taken away, or copied up by itself. Which they are going to
+    /// be cannot be told beforehand: symbolic links of all layers have a say in what a path means.
+    fn split_links(&self, made: &Made) -> Result<Vec<&[Vec<u8>]>> {
+        let over = Over::new(&made.scanned.changeset, &made.content, self.store)?;
+        let mut split = Vec::new();
+        for names in &self.links {
+            let (mut covered, mut there) = (0, false);
+            for name in names {
+                if over.covers(name)? {
+                    covered += 1;
+                    let own = over.view.lookup(name)?;
+                    there |= own.is_some_and(|own| !own.stat.is_dir());
+                }
+            }
+            let is_gone = covered == names.len() && !there;
+            if covered > 0 && !is_gone {
+                split.push(&names[..]);
+            }
+        }
+        Ok(split)
     }
 
     /// Applies the layer; the size of its stream.
@@ -79,44 +133,6 @@ impl Builder<'_> {
             Ok(())
         })?;
         Ok(size)
-    }
-
-    /// Copies up, as a whole, each set of hard links that the layer hides a name of or links to.
-    fn raise_links(&self, root: &Root, diff_id: &DiffId) -> Result<()> {
-        let plain = self.store.layer(&LayerId::of(diff_id))?;
-        let (meta, content) = (plain.meta()?, plain.content()?);
-        let over = Over::new(&meta.changeset, &content, self.store)?;
-        let links = &meta.changeset.links_below;
-        let targets: BTreeSet<Vec<u8>> = links.iter().map(|link| clean(&link.target)).collect();
-        // They hide what has their names, but are not in the layer.
-        let links: BTreeSet<&[u8]> = links.iter().map(|link| &link.path[..]).collect();
-        // Behind a symbolic link of its own or of those below, the layer's paths are not those that it changes or links to:
-        // any set may take part.
-        let mut leads_elsewhere = false;
-        for target in &targets {
-            let (parent, _) = split(target);
-            let found = root.find(parent)?;
-            leads_elsewhere |= found.is_none_or(|found| found.path != parent);
-        }
-        let implied = meta.changeset.implied.iter().map(|dir| &dir.path);
-        for path in implied.chain(&meta.changeset.passed) {
-            let found = root.find(path)?;
-            leads_elsewhere |= found.is_some_and(|found| found.path != *path);
-        }
-        for names in &self.links {
-            // What such a layer links to is not all listed.
-            let mut takes_part = leads_elsewhere || meta.changeset.needs_below;
-            for name in names {
-                takes_part = takes_part
-                    || targets.contains(name)
-                    || above(name).chain([&name[..]]).any(|at| links.contains(at))
-                    || over.covers(name)?;
-            }
-            if takes_part {
-                raise(root.dir(), names)?;
-            }
-        }
-        Ok(())
     }
 }
 

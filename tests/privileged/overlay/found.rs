@@ -104,3 +104,14 @@ fn a_link_to_what_is_below_takes_a_name_from_its_set() {
     assert!(works(&[lower(), vec![link("d/f", "h")]]));
     assert!(works(&[lower(), vec![link("d", "h")]]));
 }
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn what_is_hidden_behind_a_link_to_a_symbolic_link_below_leaves_its_set() {
+    let lower = || vec![file("a"), link("b/d", "a"), symlink("s", "b")];
+    assert!(works(&[
+        lower(),
+        vec![link("t", "s"), hide("t/d"), link("t/e", "a")]
+    ]));
+    assert!(works(&[lower(), vec![link("t", "s"), hide("t/d")]]));
+}
