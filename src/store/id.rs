@@ -211,11 +211,7 @@ mod tests {
             assert!(text.parse::<LayerId>().is_err(), "{text}");
         }
         let digits = "0123456789abcdef".repeat(2);
-        assert!(
-            format!("sha256/{hex}+c{digits}")
-                .parse::<LayerId>()
-                .is_ok()
-        );
+        assert!(format!("sha256/{hex}+c{digits}").parse::<LayerId>().is_ok());
         for variant in [
             "+",
             "+c",

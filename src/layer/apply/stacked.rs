@@ -6,7 +6,7 @@
 //! take them for whiteouts.
 
 use super::{Applier, Place};
-use crate::archive::Entry;
+use crate::archive::{Entry, EntryKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::tree::{NodeId, Tree};
 use crate::fs::{InodeKind, MarkNamespace, Root};
@@ -44,6 +44,18 @@ impl<'a> Applier<'a> {
         if self.dirs.stacked.is_some() {
             note(&mut self.tree, node, DESCRIBED);
         }
+    }
+
+    /// Refuses a device that overlayfs would take for a whiteout, also where nothing is applied any more: over the layers
+    /// below, the kernel would not say why it makes none.
+    pub(super) fn check_device(&self, entry: &Entry) -> Result<()> {
+        let is_device = entry.kind == EntryKind::CharDevice && entry.device == (0, 0);
+        if !is_device || self.dirs.stacked.is_none() || self.translator.devices_are_files() {
+            return Ok(());
+        }
+        let message = "a character device 0:0: overlayfs would take it for a whiteout";
+        let error = Error::new(ErrorKind::Unsupported, message);
+        Err(error.with_hint("unpack the image without --overlay"))
     }
 
     fn is_directory(&self, node: Option<NodeId>) -> bool {

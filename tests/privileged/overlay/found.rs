@@ -91,10 +91,7 @@ fn a_loop_of_links_that_is_none_over_the_layers_below_is_none() {
 #[ignore = "needs root: run with -- --include-ignored"]
 fn a_link_through_a_new_symbolic_link_joins_the_whole_set() {
     let lower = || vec![file("d/f"), link("d/g", "d/f")];
-    assert!(works(&[
-        lower(),
-        vec![symlink("s", "d"), link("x", "s/f")]
-    ]));
+    assert!(works(&[lower(), vec![symlink("s", "d"), link("x", "s/f")]]));
 }
 
 #[test]
@@ -103,6 +100,17 @@ fn a_link_to_what_is_below_takes_a_name_from_its_set() {
     let lower = || vec![file("d/f"), link("g", "d/f"), file("h")];
     assert!(works(&[lower(), vec![link("d/f", "h")]]));
     assert!(works(&[lower(), vec![link("d", "h")]]));
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn a_device_that_overlayfs_takes_for_a_whiteout_is_refused_also_in_a_layer_that_needs_those_below()
+{
+    let lower = || vec![dir("x/y"), dir("x/c"), symlink("d", "x/y")];
+    let device = Entry::new("e", What::CharDevice(0, 0));
+    let layer = vec![symlink("c", "d/../c"), file("c/f"), device];
+    // The overlay refuses it, and says that it cannot.
+    assert!(works(&[lower(), layer]));
 }
 
 #[test]

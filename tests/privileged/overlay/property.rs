@@ -167,7 +167,7 @@ fn an_overlay_shows_what_a_flat_unpack_makes() {
     let bench = Bench::new(memory.path());
     let config = Config {
         cases: std::env::var("PROPTEST_CASES").map_or(64, |cases| cases.parse().unwrap()),
-        max_shrink_iters: 1000,
+        max_shrink_iters: 2000,
         failure_persistence: None,
         ..Config::default()
     };

@@ -340,10 +340,7 @@ fn aim_links(layers: &mut [Vec<Entry>]) {
         {
             target.clone_from(other);
         }
-        if !matches!(
-            entry.what,
-            What::Directory | What::Whiteout | What::Opaque
-        ) {
+        if !matches!(entry.what, What::Directory | What::Whiteout | What::Opaque) {
             made.push(entry.path.clone());
         }
     }
