@@ -276,6 +276,21 @@ fn what_the_layer_itself_has_hidden_is_no_target_of_links() {
 }
 
 #[test]
+fn paths_through_a_loop_of_links_are_left_to_the_layers_below() {
+    for entries in [
+        "sc>d/../c fc/f",
+        "sa>a wa/x",
+        "sa>b sb>a lx>a/f",
+        "lx>c/f sc>c",
+    ] {
+        let layer = unpack(layer_of(entries));
+        assert!(layer.changeset().needs_below, "{entries}");
+    }
+    // A loop that nothing leads through is one link more.
+    assert!(!unpack(layer_of("sa>a fb")).changeset().needs_below);
+}
+
+#[test]
 fn a_link_whose_name_has_another_meaning_in_the_same_layer_is_left_to_those_below() {
     for entries in [
         "la>t fa",
