@@ -43,9 +43,9 @@ pub struct UnpackedLayer {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changeset {
     /// Whether it has an entry that means one thing or another, as the layers below decide: a hard link whose target may be
-    /// below or come later, and whose place something else of the layer has; a path through symbolic links that lead in a
-    /// circle, unless there are others below. What is on disk is the part before it; the layer must be applied to those below
-    /// as a whole.
+    /// below or come later, and whose place something else of the layer has; a path that leads in a circle or to nothing, unless
+    /// there are symbolic links on its way below. What is on disk is the part before it; the layer must be applied to those
+    /// below as a whole.
     pub needs_below: bool,
     /// Whether it has an entry for the root itself.
     pub root: bool,

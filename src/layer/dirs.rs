@@ -130,7 +130,7 @@ impl<'a> Dirs<'a> {
         translator: &Translator<'_>,
     ) -> Result<Option<Resolved>> {
         let (root, waiting, stacked) = (self.root, &mut self.waiting, &self.stacked);
-        let resolved = root.resolve(path, &mut |obstacle| {
+        root.resolve(path, &mut |obstacle| {
             if missing == Missing::Leave {
                 return Ok(false);
             }
@@ -165,14 +165,7 @@ impl<'a> Dirs<'a> {
             let id = stat.id;
             waiting.insert(&path, Pending { id, metadata });
             Ok(true)
-        });
-        if let (Err(error), Some(stacked)) = (&resolved, &mut self.stacked)
-            && error.kind() == ErrorKind::InvalidData
-        {
-            // A loop of links of this layer may be none where those below have links on its way.
-            stacked.needs_below = true;
-        }
-        resolved
+        })
     }
 
     /// Keeps a directory open under the path that it was asked for by.

@@ -19,7 +19,7 @@ impl Applier<'_> {
                 Some(below) => self.late_link_below(below, &path, &link),
             };
             let linked = linked.map_err(|error| at(&path, error));
-            self.unless_left_to_below(linked)?;
+            self.or_leave_to_below(linked)?;
         }
         Ok(())
     }

@@ -132,7 +132,7 @@ impl<'a> Applier<'a> {
         let path = self.clean(&entry.path);
         let result = self.entry_at(&path, entry);
         self.path = path;
-        self.unless_left_to_below(result)
+        result
     }
 
     /// The clean path of an entry, in the buffer that `entry` gives back.
@@ -157,12 +157,13 @@ impl<'a> Applier<'a> {
                 .root_entry(&entry)
                 .map_err(|error| at(&entry.path, error));
         }
-        match hidden {
+        let made = match hidden {
             Some(hidden) => self
                 .whiteout(parent, hidden)
                 .map_err(|error| at(&entry.path, error)),
             None => self.create(path, entry),
-        }
+        };
+        self.or_leave_to_below(made)
     }
 
     fn create(&mut self, path: &[u8], entry: Box<Entry>) -> Result<()> {

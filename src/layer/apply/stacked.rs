@@ -231,13 +231,17 @@ impl<'a> Applier<'a> {
         stacked.is_some_and(|stacked| stacked.needs_below)
     }
 
-    /// What has come of an entry: if it was given up because of what its path leads through, that is no failure.
-    pub(super) fn unless_left_to_below(&self, result: Result<()>) -> Result<()> {
-        match result {
-            Err(error) if error.kind() == ErrorKind::InvalidData && self.is_left_to_below() => {
-                Ok(())
+    /// Gives up an entry that leads in a circle or to nothing: where a directory of the layer is a symbolic link below, or
+    /// what a link of the layer leads through, it may lead elsewhere. If it does not, it fails there.
+    pub(super) fn or_leave_to_below(&mut self, made: Result<()>) -> Result<()> {
+        match made {
+            Err(error) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::NotFound) => {
+                if self.leave_to_below() {
+                    return Ok(());
+                }
+                Err(error)
             }
-            result => result,
+            made => made,
         }
     }
 

@@ -89,6 +89,20 @@ fn a_loop_of_links_that_is_none_over_the_layers_below_is_none() {
 
 #[test]
 #[ignore = "needs root: run with -- --include-ignored"]
+fn what_leads_to_nothing_in_a_layer_alone_may_lead_somewhere_over_those_below() {
+    let lower = || vec![dir("a"), symlink("b", "a")];
+    // To a name in what it replaces, which is elsewhere.
+    let layer = || vec![file("b/d"), link("b", "b/d")];
+    assert!(works(&[lower(), layer()]));
+    assert!(!works(&[layer()]));
+    // To a name in a directory that has nothing of those below.
+    let layer = || vec![hide("a"), dir("a"), file("b/d"), link("e", "a/d")];
+    assert!(works(&[lower(), layer()]));
+    assert!(!works(&[layer()]));
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
 fn a_link_through_a_new_symbolic_link_joins_the_whole_set() {
     let lower = || vec![file("d/f"), link("d/g", "d/f")];
     assert!(works(&[lower(), vec![symlink("s", "d"), link("x", "s/f")]]));
