@@ -98,8 +98,7 @@ pub struct ImpliedDir {
 pub struct LinkBelow {
     /// The path of the link.
     pub path: Vec<u8>,
-    /// The path of its target: clean, but perhaps through symbolic links, of the layer or of those below. Not that of a
-    /// link that came before, which might be replaced later, but what that one leads to.
+    /// The path of its target: clean, but perhaps through symbolic links of the layers below.
     pub target: Vec<u8>,
 }
 

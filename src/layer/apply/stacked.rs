@@ -156,6 +156,10 @@ impl<'a> Applier<'a> {
         if !stacked.may_be_below(&self.tree, &target) {
             return self.forward_links.push(entry, None);
         }
+        if stacked.leads_on(&self.tree, &target) {
+            self.leave_to_below();
+            return Ok(());
+        }
         self.tree.mark_written(place.dir.node);
         note(&mut self.tree, place.dir.node, HOLDS_LINK);
         if let Some(existing) = self.tree.child(place.dir.node, &place.name) {

@@ -93,23 +93,18 @@ impl Builder<'_> {
         })
     }
 
-    /// The sets of hard links below of which something has been taken away, or copied up by itself. Which they are going to
-    /// be cannot be told beforehand: symbolic links of all layers have a say in what a path means.
+    /// The sets of hard links below of which something has been taken away, or copied up by itself: be it that nothing of
+    /// them is left, other links may have been made to them before. Which they are going to be cannot be told beforehand:
+    /// symbolic links of all layers have a say in what a path means.
     fn split_links(&self, made: &Made) -> Result<Vec<&[Vec<u8>]>> {
         let over = Over::new(&made.scanned.changeset, &made.content, self.store)?;
         let mut split = Vec::new();
         for names in &self.links {
-            let (mut covered, mut there) = (0, false);
             for name in names {
                 if over.covers(name)? {
-                    covered += 1;
-                    let own = over.view.lookup(name)?;
-                    there |= own.is_some_and(|own| !own.stat.is_dir());
+                    split.push(&names[..]);
+                    break;
                 }
-            }
-            let is_gone = covered == names.len() && !there;
-            if covered > 0 && !is_gone {
-                split.push(&names[..]);
             }
         }
         Ok(split)

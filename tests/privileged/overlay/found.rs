@@ -103,6 +103,25 @@ fn what_leads_to_nothing_in_a_layer_alone_may_lead_somewhere_over_those_below() 
 
 #[test]
 #[ignore = "needs root: run with -- --include-ignored"]
+fn a_link_to_a_name_that_another_link_is_going_to_take_is_one_to_what_is_below() {
+    let layer = || vec![link("b", "t"), link("c", "b"), file("t")];
+    assert!(works(&[vec![file("b")], layer()]));
+    assert!(works(&[layer()]));
+    let layer = || vec![symlink("s", "d"), link("a", "s/t"), file("d/t")];
+    assert!(works(&[vec![file("d/t")], layer()]));
+    assert!(works(&[layer()]));
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn links_to_a_set_of_which_nothing_is_left_are_one_file() {
+    let lower = vec![file("a"), link("b", "a")];
+    let upper = vec![link("x", "a"), link("y", "b"), hide("a"), hide("b")];
+    assert!(works(&[lower, upper]));
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
 fn a_link_through_a_new_symbolic_link_joins_the_whole_set() {
     let lower = || vec![file("d/f"), link("d/g", "d/f")];
     assert!(works(&[lower(), vec![symlink("s", "d"), link("x", "s/f")]]));
