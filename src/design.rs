@@ -111,8 +111,9 @@
 //!
 //! **The invariant is flat equality**: the overlay of an image is its flat unpack, entry for entry, link counts of files
 //! included. Where a patch of empty directories cannot bring that about, the layer is made once more *over the mounted
-//! chain below*, by the very code of the flat unpack; so a variant is right by construction. Hard-link sets that a layer takes
-//! part in are copied up as a whole beforehand, because overlayfs breaks them.
+//! chain below*, by the very code of the flat unpack; so a variant is right by construction. Overlayfs breaks sets of hard
+//! links when it copies one name up; where it has, the layer is applied once more to a view in which these sets have been
+//! copied up as a whole. Which sets they are is seen afterwards: paths don't tell, because symbolic links lead elsewhere.
 //!
 //! **An opaque root** is nothing that the kernel would see in a lower directory; the layers below are left out instead.
 //!

@@ -138,6 +138,19 @@ impl Root {
             _ => Walk::new(self).run(path, obstacle),
         }
     }
+
+    /// Opens the directory that a path means, as [`resolve`](Self::resolve) does, if it leads to one: not if something on
+    /// the way is missing or no directory, nor through more than 40 symbolic links, as in a circle.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a directory cannot be opened.
+    pub fn find(&self, path: &[u8]) -> Result<Option<Resolved>> {
+        match self.resolve(path, &mut |_| Ok(false)) {
+            Err(error) if error.kind() == ErrorKind::InvalidData => Ok(None),
+            result => result,
+        }
+    }
 }
 
 /// Opens the directory at a path below another that has no symbolic links, no `.` or `..` and no leading slash; empty is

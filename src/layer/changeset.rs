@@ -43,8 +43,9 @@ pub struct UnpackedLayer {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changeset {
     /// Whether it has an entry that means one thing or another, as the layers below decide: a hard link whose target may be
-    /// below or come later, and whose place something else of the layer has. What is on disk is the part before it; the
-    /// layer must be applied to those below as a whole.
+    /// below or come later, and whose place something else of the layer has; a path that leads in a circle or to nothing, unless
+    /// there are symbolic links on its way below. What is on disk is the part before it; the layer must be applied to those
+    /// below as a whole.
     pub needs_below: bool,
     /// Whether it has an entry for the root itself.
     pub root: bool,
@@ -97,8 +98,7 @@ pub struct ImpliedDir {
 pub struct LinkBelow {
     /// The path of the link.
     pub path: Vec<u8>,
-    /// The path of its target: clean, but perhaps through symbolic links, of the layer or of those below. Not that of a
-    /// link that came before, which might be replaced later, but what that one leads to.
+    /// The path of its target: clean, but perhaps through symbolic links of the layers below.
     pub target: Vec<u8>,
 }
 

@@ -236,12 +236,8 @@ impl<'a> Dirs<'a> {
         pending.sort_by_cached_key(|(path, _)| (std::cmp::Reverse(depth(path)), path.clone()));
         for (path, Pending { id, mut metadata }) in pending {
             // A directory that was removed again, or that somebody else has moved away.
-            let mut resolved = match self.root.resolve(&path, &mut |_| Ok(false)) {
-                Ok(Some(resolved)) => resolved,
-                Ok(None) => continue,
-                // A loop of symbolic links has taken its place.
-                Err(error) if error.kind() == ErrorKind::InvalidData => continue,
-                Err(error) => return Err(error),
+            let Some(mut resolved) = self.root.find(&path)? else {
+                continue;
             };
             if resolved.path != *path || resolved.dir.stat_self()?.id != id {
                 continue;
@@ -378,7 +374,7 @@ fn adopt(tree: &mut Tree, root: &Root, path: &[u8]) -> Result<NodeId> {
         node = if let Some(child) = tree.child(node, name) {
             child
         } else {
-            let found = root.resolve(&path[..end], &mut |_| Ok(false))?;
+            let found = root.find(&path[..end])?;
             let stat = found.map(|found| found.dir.stat_self()).transpose()?;
             let inode = stat.map_or_else(unknown_directory, |stat| record(&stat));
             tree.adopt(node, name, inode)

@@ -109,6 +109,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn a_clean_path_never_leads_up_and_stays_clean(path in "[a./]{0,20}") {
             let clean = clean_path(path.as_bytes());

@@ -8,10 +8,11 @@
 //! A directory that is made where the lower one is gone already is another directory: *fresh*. One that was there before
 //! its lower namesake was hidden is the same directory, of which only the children are hidden: *opaque*.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use super::changeset::{Changeset, LinkBelow};
 use super::dirs::join;
+use super::path::above;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::tree::{NodeId, Tree};
 use crate::fs::{InodeKind, MarkNamespace};
@@ -43,7 +44,7 @@ pub(super) struct Stacked {
     /// Bytes of these and of those that are gone.
     size: usize,
     /// Hard links that wait for targets which may be below, by their paths: as good as there.
-    waiting: HashMap<Vec<u8>, Vec<u8>>,
+    waiting: HashSet<Vec<u8>>,
     /// Whether an entry has come whose meaning is left to the layers below; nothing after it is applied.
     pub needs_below: bool,
     pub links_below: Vec<LinkBelow>,
@@ -59,7 +60,7 @@ impl Stacked {
             gone: HashSet::new(),
             passed: BTreeSet::new(),
             size: 0,
-            waiting: HashMap::new(),
+            waiting: HashSet::new(),
             needs_below: false,
             links_below: Vec::new(),
             whiteouts: Vec::new(),
@@ -69,20 +70,28 @@ impl Stacked {
 
     /// Whether a name that is not in the layer may still be in lower ones, and seen.
     pub(super) fn reaches_below(&self, tree: &Tree, parent: NodeId, path: &[u8]) -> bool {
-        !self.gone.contains(path) && !self.waiting.contains_key(path) && !tree.is_cleared(parent)
+        !self.gone.contains(path) && !self.waiting.contains(path) && !tree.is_cleared(parent)
     }
 
     /// Whether a hard link of this path waits for its target.
     pub(super) fn is_waiting(&self, path: &[u8]) -> bool {
-        self.waiting.contains_key(path)
+        self.waiting.contains(path)
     }
 
     /// Notes that a hard link waits for a target that may be below, and says what it means.
     pub(super) fn wait(&mut self, path: Vec<u8>, target: Vec<u8>) -> LinkBelow {
-        // A link to a link is one to that one's target: the one between may be replaced later.
-        let target = self.waiting.get(&target).cloned().unwrap_or(target);
-        self.waiting.insert(path.clone(), target.clone());
+        self.waiting.insert(path.clone());
         LinkBelow { path, target }
+    }
+
+    /// Whether the names of a path do not say what it means below: it is that of another link that waits, and that may take
+    /// the place of something below now or later, or leads through a symbolic link of the layer.
+    pub(super) fn leads_on(&self, tree: &Tree, path: &[u8]) -> bool {
+        let is_link = |dir: &[u8]| {
+            let node = tree.find(dir);
+            node.is_some_and(|node| tree.inode(node).kind == InodeKind::Symlink)
+        };
+        self.is_waiting(path) || above(path).any(is_link)
     }
 
     /// Whether a path (clean, perhaps with symbolic links) that is not in the layer may still be in lower ones, or a link

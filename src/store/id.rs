@@ -9,13 +9,15 @@ use super::reason::Reason;
 use crate::error::{Error, Result};
 use crate::image::{ChainId, DiffId};
 
-/// How much of a digest tells variants of one layer apart.
-const SHORT: usize = 12;
+/// How many digits of a digest tell variants of one layer apart: with fewer, an image could be made that leaves a variant
+/// which the chain of another image would take for its own. All of two digests of the longest kind is more than a name
+/// on disk can have.
+const SHORT: usize = 32;
 
 /// A layer as it is unpacked: by the digest of its stream, or one of the variants that some chains need in its place.
 ///
 /// As text, and as a path below `layers/`: `sha256/<hex>`, followed for a variant by `+c` (made for the chain below it) or
-/// `+m` (owners changed by a map) and the start of a digest; `merged/<hex>` is the bottom of a chain as one layer.
+/// `+m` (owners changed by a map) and the start of a digest, which is zeros for the chain without layers; `merged/<hex>` is the bottom of a chain as one layer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LayerId(String);
 
@@ -25,10 +27,13 @@ impl LayerId {
         Self(format!("{}/{}", diff_id.0.algorithm(), diff_id.0.encoded()))
     }
 
-    /// The layer as it must be over this chain.
-    pub fn over(diff_id: &DiffId, below: &ChainId) -> Self {
-        let below = below.digest().encoded();
-        Self(format!("{}+c{}", Self::of(diff_id).0, &below[..SHORT]))
+    /// The layer as it must be over this chain, or over nothing.
+    pub fn over(diff_id: &DiffId, below: Option<&ChainId>) -> Self {
+        let below = below.map_or_else(
+            || "0".repeat(SHORT),
+            |below| below.digest().encoded()[..SHORT].to_owned(),
+        );
+        Self(format!("{}+c{below}", Self::of(diff_id).0))
     }
 
     /// A layer with the owners that a map gives them.
@@ -178,8 +183,9 @@ mod tests {
         let map = Digest::of(Algorithm::Sha256, b"map");
         for id in [
             plain.clone(),
-            LayerId::over(&diff_id(), &chain),
-            LayerId::over(&diff_id(), &chain).remapped(&map),
+            LayerId::over(&diff_id(), None),
+            LayerId::over(&diff_id(), Some(&chain)),
+            LayerId::over(&diff_id(), Some(&chain)).remapped(&map),
             LayerId::merged(&chain),
         ] {
             assert_eq!(id.to_string().parse::<LayerId>().unwrap(), id);
@@ -191,17 +197,27 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_names_fit_on_disk() {
+        let sha512: DiffId = format!("sha512:{}", "ab".repeat(64)).parse().unwrap();
+        let map = Digest::of(Algorithm::Sha512, b"map");
+        let id = LayerId::over(&sha512, Some(&ChainId::bottom(&sha512))).remapped(&map);
+        assert!(id.place().1.len() <= 255, "{id}");
+    }
+
+    #[test]
     fn what_leads_elsewhere_is_no_name() {
         let hex = "ab".repeat(32);
         for text in ["", "sha256", "sha256/..", "../x", "sha256/ab"] {
             assert!(text.parse::<LayerId>().is_err(), "{text}");
         }
+        let digits = "0123456789abcdef".repeat(2);
+        assert!(format!("sha256/{hex}+c{digits}").parse::<LayerId>().is_ok());
         for variant in [
             "+",
             "+c",
-            "+x0123456789ab",
-            "+c0123456789ab/..",
-            "+c0123456789aB",
+            &format!("+x{digits}"),
+            &format!("+c{digits}/.."),
+            &format!("+c{}", digits.to_uppercase()),
         ] {
             assert!(format!("sha256/{hex}{variant}").parse::<LayerId>().is_err());
         }

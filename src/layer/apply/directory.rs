@@ -64,12 +64,7 @@ impl Applier<'_> {
     /// Whether a name is a symbolic link that leads, inside the root, to a directory.
     fn is_dirlink(&mut self, place: &Place) -> Result<bool> {
         let path = join(&place.dir.path, &place.name);
-        match self.root.resolve(&path, &mut |_| Ok(false)) {
-            Ok(found) => Ok(found.is_some()),
-            // A loop leads nowhere.
-            Err(error) if error.kind() == ErrorKind::InvalidData => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(self.root.find(&path)?.is_some())
     }
 
     /// Gives the metadata of a directory entry to the symbolic link that stays in its place.

@@ -18,7 +18,8 @@ impl Applier<'_> {
                 None => self.late_link(&path, &link),
                 Some(below) => self.late_link_below(below, &path, &link),
             };
-            linked.map_err(|error| at(&path, error))?;
+            let linked = linked.map_err(|error| at(&path, error));
+            self.or_leave_to_below(linked)?;
         }
         Ok(())
     }

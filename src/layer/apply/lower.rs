@@ -131,7 +131,7 @@ impl Way<'_> {
             return Ok(&self.top.dir);
         };
         if level.dir.is_none() {
-            let found = root.resolve(&self.path, &mut |_| Ok(false))?;
+            let found = root.find(&self.path)?;
             let same = found
                 .filter(|found| found.path == self.path)
                 .map(|it| it.dir);

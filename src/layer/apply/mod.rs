@@ -129,9 +129,6 @@ impl<'a> Applier<'a> {
     }
 
     fn entry(&mut self, entry: Box<Entry>) -> Result<()> {
-        if self.is_left_to_below() {
-            return Ok(());
-        }
         let path = self.clean(&entry.path);
         let result = self.entry_at(&path, entry);
         self.path = path;
@@ -146,18 +143,27 @@ impl<'a> Applier<'a> {
     }
 
     fn entry_at(&mut self, path: &[u8], entry: Box<Entry>) -> Result<()> {
+        let (parent, name) = split(path);
+        let hidden = whiteout(name).map_err(|error| at(&entry.path, error))?;
+        if hidden.is_none() {
+            self.check_device(&entry)
+                .map_err(|error| at(&entry.path, error))?;
+        }
+        if self.is_left_to_below() {
+            return Ok(());
+        }
         if path.is_empty() {
             return self
                 .root_entry(&entry)
                 .map_err(|error| at(&entry.path, error));
         }
-        let (parent, name) = split(path);
-        match whiteout(name).map_err(|error| at(&entry.path, error))? {
+        let made = match hidden {
             Some(hidden) => self
                 .whiteout(parent, hidden)
                 .map_err(|error| at(&entry.path, error)),
             None => self.create(path, entry),
-        }
+        };
+        self.or_leave_to_below(made)
     }
 
     fn create(&mut self, path: &[u8], entry: Box<Entry>) -> Result<()> {

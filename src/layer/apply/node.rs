@@ -2,7 +2,7 @@
 
 use super::{Applier, New, Place};
 use crate::archive::Entry;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::fs::InodeKind;
 
 impl Applier<'_> {
@@ -25,11 +25,6 @@ impl Applier<'_> {
 
     pub(super) fn node(&mut self, place: &Place, entry: &Entry, kind: InodeKind) -> Result<()> {
         let device = entry.device;
-        if self.dirs.stacked.is_some() && kind == InodeKind::CharDevice && device == (0, 0) {
-            let message = "a character device 0:0: overlayfs would take it for a whiteout";
-            let error = Error::new(ErrorKind::Unsupported, message);
-            return Err(error.with_hint("unpack the image without --overlay"));
-        }
         let mut metadata = self.translator.metadata(entry)?;
         let plain = entry.mode & !0o777 == 0 && !place.dir.has_default_acl;
         let birth_mode = if plain { entry.mode } else { 0o600 };

@@ -6,7 +6,7 @@
 //! take them for whiteouts.
 
 use super::{Applier, Place};
-use crate::archive::Entry;
+use crate::archive::{Entry, EntryKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::tree::{NodeId, Tree};
 use crate::fs::{InodeKind, MarkNamespace, Root};
@@ -44,6 +44,18 @@ impl<'a> Applier<'a> {
         if self.dirs.stacked.is_some() {
             note(&mut self.tree, node, DESCRIBED);
         }
+    }
+
+    /// Refuses a device that overlayfs would take for a whiteout, also where nothing is applied any more: over the layers
+    /// below, the kernel would not say why it makes none.
+    pub(super) fn check_device(&self, entry: &Entry) -> Result<()> {
+        let is_device = entry.kind == EntryKind::CharDevice && entry.device == (0, 0);
+        if !is_device || self.dirs.stacked.is_none() || self.translator.devices_are_files() {
+            return Ok(());
+        }
+        let message = "a character device 0:0: overlayfs would take it for a whiteout";
+        let error = Error::new(ErrorKind::Unsupported, message);
+        Err(error.with_hint("unpack the image without --overlay"))
     }
 
     fn is_directory(&self, node: Option<NodeId>) -> bool {
@@ -144,6 +156,10 @@ impl<'a> Applier<'a> {
         if !stacked.may_be_below(&self.tree, &target) {
             return self.forward_links.push(entry, None);
         }
+        if stacked.leads_on(&self.tree, &target) {
+            self.leave_to_below();
+            return Ok(());
+        }
         self.tree.mark_written(place.dir.node);
         note(&mut self.tree, place.dir.node, HOLDS_LINK);
         if let Some(existing) = self.tree.child(place.dir.node, &place.name) {
@@ -217,6 +233,20 @@ impl<'a> Applier<'a> {
     pub(super) fn is_left_to_below(&self) -> bool {
         let stacked = self.dirs.stacked.as_ref();
         stacked.is_some_and(|stacked| stacked.needs_below)
+    }
+
+    /// Gives up an entry that leads in a circle or to nothing: where a directory of the layer is a symbolic link below, or
+    /// what a link of the layer leads through, it may lead elsewhere. If it does not, it fails there.
+    pub(super) fn or_leave_to_below(&mut self, made: Result<()>) -> Result<()> {
+        match made {
+            Err(error) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::NotFound) => {
+                if self.leave_to_below() {
+                    return Ok(());
+                }
+                Err(error)
+            }
+            made => made,
+        }
     }
 
     /// Forgets a name that was removed on disk, if it was there, and all below it.

@@ -174,7 +174,7 @@ impl<'a> Parents<'a> {
         if let Some(dir) = self.open.get(path) {
             return Ok(Rc::clone(dir));
         }
-        let found = self.root.resolve(path, &mut |_| Ok(false))?;
+        let found = self.root.find(path)?;
         // A symbolic link on the way leads to another path.
         let Some(found) = found.filter(|found| found.path == path) else {
             let message = format!(

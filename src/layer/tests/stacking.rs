@@ -173,7 +173,7 @@ fn check_stacked(lower: &str, upper: &str) -> std::result::Result<(), TestCaseEr
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_global_rejects: 100_000, ..ProptestConfig::with_cases(200) })]
+    #![proptest_config(ProptestConfig { max_global_rejects: 100_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn over_nothing_a_layer_is_what_a_plain_unpack_makes(

@@ -307,6 +307,8 @@ fn kind_of<T>(result: &Result<T>) -> Option<ErrorKind> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn a_view_is_what_unpacking_makes(layers in layers()) {
         let archives = archives(&layers);
@@ -415,6 +417,8 @@ fn squashed(archives: &[Vec<u8>], keep: usize) -> Result<Vec<u8>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn a_squashed_image_unpacks_to_the_same(layers in layers()) {
         let mut archives = archives(&layers);

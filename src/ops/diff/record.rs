@@ -114,7 +114,7 @@ impl Place {
             Some(slash) => (&path[..slash], &path[slash + 1..]),
             None => (&b""[..], path),
         };
-        let Some(resolved) = bundle.root.resolve(parent, &mut |_| Ok(false))? else {
+        let Some(resolved) = bundle.root.find(parent)? else {
             return Ok(None);
         };
         let stat = resolved.dir.try_stat(name)?;

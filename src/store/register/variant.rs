@@ -2,17 +2,17 @@
 //!
 //! The layers below are mounted with an empty directory on top, the layer is applied to that as to any root, and what
 //! overlayfs has put into the upper directory is the variant. So a variant is right by construction, but for one thing:
-//! overlayfs copies a file up by one name, and its other names stay behind. Sets of hard links that the layer takes part
-//! in are therefore brought up as a whole beforehand.
+//! overlayfs copies a file up by one name, and its other names stay behind. Where the layer has split a set of hard links,
+//! it is hence applied a second time, to a view in which such sets have been brought up as a whole.
 
-use super::scan::scan;
-use super::{Builder, Over, clean};
+use super::scan::{Scanned, scan};
+use super::{Builder, Over};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::mount::Upper;
+use crate::fs::staging::Staging;
 use crate::fs::{Access, Dir, Inode, Metadata, Root, Rules, Stat, Times, fault};
 use crate::image::DiffId;
-use crate::layer::split;
-use crate::layer::{ApplyOptions, apply_layers};
+use crate::layer::{ApplyOptions, apply_layers, split};
 use crate::store::chain::Chain;
 use crate::store::id::LayerId;
 use crate::store::layer::{CONTENT, LAYER};
@@ -22,15 +22,18 @@ use crate::store::unpack::{lock_of, make_dir};
 /// The directory that overlayfs works in.
 const WORK: &[u8] = b"work";
 
+/// A layer that was applied to what is below it.
+struct Made {
+    layer: Dir,
+    content: Dir,
+    scanned: Scanned,
+    stream_size: u64,
+}
+
 impl Builder<'_> {
     /// Makes the variant of a layer over what is below it, unless it is there.
     pub(super) fn variant(&self, diff_id: &DiffId, below: &Chain) -> Result<LayerId> {
-        // Below the lowest layer is nothing; a chain ID is wanted all the same.
-        let base = below
-            .id
-            .clone()
-            .unwrap_or_else(|| crate::image::ChainId::bottom(diff_id));
-        let id = LayerId::over(diff_id, &base);
+        let id = LayerId::over(diff_id, below.id.as_ref());
         if self.store.has_layer(&id)? {
             return Ok(id);
         }
@@ -43,6 +46,30 @@ impl Builder<'_> {
 
     fn write_variant(&self, id: &LayerId, diff_id: &DiffId, below: &Chain) -> Result<()> {
         let staging = self.store.staging()?;
+        let mut made = self.make(&staging, diff_id, below, &[])?;
+        let split = self.split_links(&made)?;
+        if !split.is_empty() {
+            for entry in [LAYER, WORK] {
+                staging.dir().remove_all(entry)?;
+            }
+            made = self.make(&staging, diff_id, below, &split)?;
+        }
+        let Made { layer, scanned, .. } = made;
+        self.store
+            .describe(&layer, &scanned.tree, scanned.changeset, made.stream_size)?;
+        self.store.sync()?;
+        fault::point("layer-variant");
+        self.store.publish_layer(id, &staging, LAYER)
+    }
+
+    /// Applies the layer to what is below it, with some sets of hard links brought up.
+    fn make(
+        &self,
+        staging: &Staging,
+        diff_id: &DiffId,
+        below: &Chain,
+        links: &[&[Vec<u8>]],
+    ) -> Result<Made> {
         let layer = make_dir(staging.dir(), LAYER)?;
         let content = make_dir(&layer, CONTENT)?;
         self.root.apply(&content, self.store.marks())?;
@@ -53,16 +80,34 @@ impl Builder<'_> {
         };
         let mount = self.store.mount_over(below, upper)?;
         let root = Root::from_dir(mount.root()?, Access::Plain)?;
-        self.raise_links(&root, diff_id)?;
+        for names in links {
+            raise(root.dir(), names)?;
+        }
         let stream_size = self.apply(&root, diff_id)?;
         drop((root, mount));
-        drop(work);
-        let scanned = scan(&content, self.store.marks())?;
-        self.store
-            .describe(&layer, &scanned.tree, scanned.changeset, stream_size)?;
-        self.store.sync()?;
-        fault::point("layer-variant");
-        self.store.publish_layer(id, &staging, LAYER)
+        Ok(Made {
+            scanned: scan(&content, self.store.marks())?,
+            layer,
+            content,
+            stream_size,
+        })
+    }
+
+    /// The sets of hard links below of which something has been taken away, or copied up by itself: be it that nothing of
+    /// them is left, other links may have been made to them before. Which they are going to be cannot be told beforehand:
+    /// symbolic links of all layers have a say in what a path means.
+    fn split_links(&self, made: &Made) -> Result<Vec<&[Vec<u8>]>> {
+        let over = Over::new(&made.scanned.changeset, &made.content, self.store)?;
+        let mut split = Vec::new();
+        for names in &self.links {
+            for name in names {
+                if over.covers(name)? {
+                    split.push(&names[..]);
+                    break;
+                }
+            }
+        }
+        Ok(split)
     }
 
     /// Applies the layer; the size of its stream.
@@ -83,42 +128,6 @@ impl Builder<'_> {
             Ok(())
         })?;
         Ok(size)
-    }
-
-    /// Copies up, as a whole, each set of hard links that the layer hides a name of or links to.
-    fn raise_links(&self, root: &Root, diff_id: &DiffId) -> Result<()> {
-        let plain = self.store.layer(&LayerId::of(diff_id))?;
-        let (meta, content) = (plain.meta()?, plain.content()?);
-        let over = Over::new(&meta.changeset, &content, self.store)?;
-        let mut targets = Vec::new();
-        for link in &meta.changeset.links_below {
-            let target = clean(&link.target);
-            let (parent, name) = split(&target);
-            // By the path without symbolic links, as sets have it.
-            if let Some(found) = root.resolve(parent, &mut |_| Ok(false))? {
-                let slash: &[u8] = if found.path.is_empty() { b"" } else { b"/" };
-                targets.push([&found.path, slash, name].concat());
-            }
-        }
-        // Behind a symbolic link of those below, the layer's paths are not those that it changes: any set may take part.
-        let mut leads_elsewhere = false;
-        let implied = meta.changeset.implied.iter().map(|dir| &dir.path);
-        for path in implied.chain(&meta.changeset.passed) {
-            let found = root.resolve(path, &mut |_| Ok(false))?;
-            leads_elsewhere |= found.is_some_and(|found| found.path != *path);
-        }
-        for names in &self.links {
-            // What such a layer links to is not all listed.
-            let mut takes_part = leads_elsewhere || meta.changeset.needs_below;
-            takes_part = takes_part || names.iter().any(|name| targets.contains(name));
-            for name in names {
-                takes_part = takes_part || over.covers(name)?;
-            }
-            if takes_part {
-                raise(root.dir(), names)?;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -3,11 +3,13 @@
 //! - `recipe`: layers as lists of entries, generated or written down
 //! - `matrix`: the cases that layer stores get wrong, by every way to mount
 //! - `property`: any image
+//! - `found`: what that has found
 //! - `limits`: many layers, few open files
 //! - `maps`: other owners
 //! - `bundles`: what a command leaves behind, who holds a mount, odd paths, runtimes
 
 mod bundles;
+mod found;
 mod limits;
 mod maps;
 mod matrix;

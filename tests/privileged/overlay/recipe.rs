@@ -9,7 +9,7 @@ use proptest::sample::select;
 use tar::{EntryType, Header};
 
 /// What an entry makes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     Directory,
     File(u8),
@@ -36,6 +36,10 @@ pub enum Spelling {
     Absolute,
     /// `a/./b`
     DotInside,
+    /// `a/x/../b`
+    Detour,
+    /// `../a/b`
+    Above,
 }
 
 /// One entry of a layer.
@@ -125,6 +129,8 @@ impl Entry {
             Spelling::Double => plain.replace('/', "//"),
             Spelling::Absolute => format!("/{plain}"),
             Spelling::DotInside => plain.replace('/', "/./"),
+            Spelling::Detour => plain.replace('/', "/x/../"),
+            Spelling::Above => format!("../{plain}"),
         }
     }
 
@@ -181,9 +187,23 @@ pub fn tar_of(layer: &[Entry]) -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
+/// Few names, so that most entries are about what others have made. Names with the prefix of whiteouts are names like
+/// others above the last component, which makes any entry a whiteout.
 fn path() -> impl Strategy<Value = String> {
-    let name = || prop_oneof![4 => Just("a"), 3 => Just("b"), 2 => Just("c"), 1 => Just("d")];
-    vec(name(), 1..4).prop_map(|names| names.join("/"))
+    let name = || {
+        prop_oneof![
+            40 => Just("a"),
+            30 => Just("b"),
+            20 => Just("c"),
+            10 => Just("d"),
+            1 => Just(".wh.a"),
+            1 => Just(".wh..wh..opq"),
+        ]
+    };
+    let length = prop_oneof![6 => 1..3_usize, 4 => 3..4_usize, 1 => 4..7_usize];
+    length
+        .prop_flat_map(move |length| vec(name(), length))
+        .prop_map(|names| names.join("/"))
 }
 
 /// Where links lead: into the tree, out of it and back, up, nowhere.
@@ -205,12 +225,23 @@ fn what() -> impl Strategy<Value = What> {
         5 => path().prop_map(What::Link),
         1 => target().prop_map(What::Link),
         1 => Just(What::Fifo),
-        1 => Just(What::CharDevice(1, 3)),
+        1 => prop_oneof![9 => Just((1, 3)), 3 => Just((0, 1)), 1 => Just((0, 0))]
+            .prop_map(|(major, minor)| What::CharDevice(major, minor)),
         1 => Just(What::BlockDevice),
         5 => Just(What::Whiteout),
         3 => Just(What::Opaque),
     ]
 }
+
+/// An ACL: what the owner, user 5, the group, the mask and others may do.
+const ACL: &[u8] = b"\x02\0\0\0\
+    \x01\0\x07\0\xff\xff\xff\xff\
+    \x02\0\x07\0\x05\0\0\0\
+    \x04\0\x05\0\xff\xff\xff\xff\
+    \x10\0\x07\0\xff\xff\xff\xff\
+    \x20\0\x05\0\xff\xff\xff\xff";
+const ACL_ACCESS: &str = "system.posix_acl_access";
+const ACL_DEFAULT: &str = "system.posix_acl_default";
 
 fn xattr() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
     let named = |name: &'static str, value: &'static [u8]| Just((name, value.to_vec()));
@@ -223,6 +254,8 @@ fn xattr() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
         1 => named("trusted.overlay.whiteout", b"y"),
         1 => named("trusted.overlay.overlay.opaque", b"y"),
         1 => named("user.overlay.opaque", b"y"),
+        1 => named(ACL_ACCESS, ACL),
+        1 => named(ACL_DEFAULT, ACL),
         1 => named("security.capability", b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
     ]
 }
@@ -234,6 +267,8 @@ fn spelling() -> impl Strategy<Value = Spelling> {
         1 => Just(Spelling::Double),
         1 => Just(Spelling::Absolute),
         1 => Just(Spelling::DotInside),
+        1 => Just(Spelling::Detour),
+        1 => Just(Spelling::Above),
     ]
 }
 
@@ -251,15 +286,20 @@ fn entry() -> impl Strategy<Value = Entry> {
     let root = option::weighted(0.05, Just(()));
     let attributes = (mode, owner, time, xattrs);
     (path(), root, spelling(), what(), attributes).prop_map(
-        |(path, root, spelling, what, (mode, owner, time, xattrs))| {
+        |(path, root, spelling, what, (mode, owner, time, mut xattrs))| {
             let is_root = root.is_some();
+            let what = match what {
+                What::Opaque => what,
+                _ if is_root => What::Directory,
+                _ => what,
+            };
+            if what != What::Directory {
+                // Nothing else can have it.
+                xattrs.retain(|(name, _)| *name != ACL_DEFAULT);
+            }
             Entry {
                 path: if is_root { String::new() } else { path },
-                what: match what {
-                    What::Opaque => what,
-                    _ if is_root => What::Directory,
-                    _ => what,
-                },
+                what,
                 spelling,
                 mode,
                 owner,
@@ -270,17 +310,38 @@ fn entry() -> impl Strategy<Value = Entry> {
     )
 }
 
-/// The layers of an image, bottom first; a layer may come twice, or have nothing in it.
+/// The layers of an image, bottom first; some may come several times, or once more with a change, or have nothing in them.
 pub fn layers() -> impl Strategy<Value = Vec<Vec<Entry>>> {
-    let again = option::weighted(
-        0.15,
-        (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
-    );
+    let index = any::<prop::sample::Index>;
+    let change = option::weighted(0.5, (index(), entry()));
+    let again = vec((index(), index(), change), 0..4);
+    let again = prop_oneof![3 => Just(Vec::new()), 1 => again];
     (vec(vec(entry(), 0..8), 1..6), again).prop_map(|(mut layers, again)| {
-        if let Some((which, place)) = again {
-            let layer = layers[which.index(layers.len())].clone();
+        for (which, place, change) in again {
+            let mut layer = layers[which.index(layers.len())].clone();
+            if let Some((at, entry)) = change {
+                layer.insert(at.index(layer.len() + 1), entry);
+            }
             layers.insert(place.index(layers.len() + 1), layer);
         }
+        aim_links(&mut layers);
         layers
     })
+}
+
+/// Has most hard links lead to a name that was made before: an image with one that leads nowhere is none.
+fn aim_links(layers: &mut [Vec<Entry>]) {
+    let mut made: Vec<String> = Vec::new();
+    for (number, entry) in layers.iter_mut().flatten().enumerate() {
+        if let What::Link(target) = &mut entry.what
+            && !made.contains(target)
+            && number % 16 > 0
+            && let Some(other) = made.get(target.len() * number % made.len().max(1))
+        {
+            target.clone_from(other);
+        }
+        if !matches!(entry.what, What::Directory | What::Whiteout | What::Opaque) {
+            made.push(entry.path.clone());
+        }
+    }
 }
