@@ -1,12 +1,13 @@
-//! Our bundles run: under runc and crun as root, under runc as an ordinary user.
+//! Our bundles run, flat and overlay ones: under runc and crun as root, under runc as an ordinary user.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::image::Image;
+use crate::image::{Image, layers_of};
 use crate::machine::{Bounded, Scratch, said};
 
 /// What it takes to run a container here: `unshare --mount sh -ec THIS sh STATE ID`.
@@ -102,6 +103,75 @@ fn sample_image_runs_under_runc() {
 #[ignore = "needs root: run with -- --include-ignored"]
 fn sample_image_runs_under_crun() {
     sample_image_says_hello_under("crun");
+}
+
+/// What the container of an image does to its root file system; times are those of no clock.
+const EDIT: &str = "cd /; echo hi >root/f; rm etc/passwd; mkdir var/new; mv etc/motd var/motd; chmod 700 var; \
+                    ln root/f root/g; touch -d @1700000000 root/f root/g var/new var/motd root etc var";
+
+/// Runs a bundle of the sample image in each shape, in the container of each runtime, which edits it; both shapes then
+/// repack to the same layers.
+#[track_caller]
+fn both_shapes_run_and_repack_alike(runtime: &'static str, flags: &[&str], environment: &[&str]) {
+    let scratch = Scratch::new(&[runtime]);
+    scratch.sample_image("layout");
+    let layout = scratch.path("layout");
+    let store = scratch.path("store").display().to_string();
+    for (shape, options) in [
+        ("flat", &[][..]),
+        ("overlay", &["--overlay", "--store", &store]),
+    ] {
+        let bundle = scratch.path(shape);
+        Bounded::new("env", 60)
+            .args(environment)
+            .arg(scratch.binary())
+            .args(&["unpack", "--image"])
+            .arg(format!("{}:latest", layout.display()))
+            .args(flags)
+            .args(options)
+            .arg(&bundle)
+            .succeed();
+        // The root of a user namespace has to get to the root file system.
+        fs::set_permissions(&bundle, fs::Permissions::from_mode(0o711)).unwrap();
+        let script = format!("cat /etc/motd; id -u; {EDIT}");
+        set_arguments(&bundle, &["/bin/sh", "-ec", &script]);
+        let id = format!("bundle-test-{shape}-{}", std::process::id());
+        let said = run(&scratch, runtime, &bundle, &id);
+        assert_eq!(said, "Hello from the sample image.\n0\n", "{shape}");
+        let image = format!("{}:{shape}", layout.display());
+        scratch
+            .tool(&["repack", "--image", &image])
+            .arg(&bundle)
+            .succeed();
+    }
+    assert_eq!(layers_of(&layout, "flat").len(), 3);
+    assert_eq!(layers_of(&layout, "flat"), layers_of(&layout, "overlay"));
+    scratch
+        .tool(&["remove-bundle"])
+        .arg(scratch.path("overlay"))
+        .succeed();
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn an_overlay_bundle_runs_under_runc_and_repacks_as_the_flat_one() {
+    both_shapes_run_and_repack_alike("runc", &[], &[]);
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn an_overlay_bundle_runs_under_crun_and_repacks_as_the_flat_one() {
+    both_shapes_run_and_repack_alike("crun", &[], &[]);
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn an_overlay_bundle_with_mapped_owners_runs_in_a_user_namespace_and_repacks_as_the_flat_one() {
+    let maps = ["--uid-map", "0:100000:65536", "--gid-map", "0:200000:65536"];
+    both_shapes_run_and_repack_alike("runc", &maps, &[]);
+    both_shapes_run_and_repack_alike("crun", &maps, &[]);
+    // Owners changed on disk, where the kernel does not show others.
+    both_shapes_run_and_repack_alike("runc", &maps, &["BUNDLE_NO_IDMAP=1"]);
 }
 
 /// The mirror and the code name of Debian that this machine's apt uses.
