@@ -1,4 +1,5 @@
-//! Our bundles run, flat and overlay ones: under runc and crun as root, under runc as an ordinary user.
+//! Our bundles run, flat and overlay ones: under runc and crun as root, under runc as an ordinary user,
+//! with one id and with many.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -255,4 +256,52 @@ fn sample_image_runs_rootless_under_runc_as_an_ordinary_user() {
         "{}",
         said(&output)
     );
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn overlay_bundles_of_an_ordinary_user_run_under_runc_in_its_namespace_and_repack_as_flat_ones() {
+    /// Run by the root of the namespace, with the tested binary and the start of an ID.
+    const SCRIPT: &str = "for shape in flat over; do
+            option=; if test $shape = over; then option=--overlay; fi
+            $1 unpack $option --image layout:latest $shape
+            cp config-$shape.json $shape/config.json
+            (cd $shape; runc --root ../state run $2-$shape)
+            $1 repack --image layout:$shape $shape
+        done
+        $1 remove-bundle over";
+    let scratch = Scratch::new(&["runc", "setpriv", "newuidmap"]);
+    let home = scratch.home_of_nobody();
+    scratch.sample_image("layout");
+    fs::rename(scratch.path("layout"), home.join("layout")).unwrap();
+    // The shapes have the same.
+    let bundle = scratch.path("b");
+    let image = format!("{}:latest", home.join("layout").display());
+    scratch
+        .tool(&["unpack", "--image", &image])
+        .arg(&bundle)
+        .succeed();
+    let script = format!("cat /etc/motd; id -u; stat -c %u:%g /home/guest/note; {EDIT}");
+    set_arguments(&bundle, &["/bin/sh", "-ec", &script]);
+    for shape in ["flat", "over"] {
+        let config = home.join(format!("config-{shape}.json"));
+        fs::copy(bundle.join("config.json"), config).unwrap();
+    }
+    Bounded::new("chown", 60)
+        .args(&["-R", "65534:65534"])
+        .arg(&home)
+        .succeed();
+    let id = format!("bundle-test-namespace-{}", std::process::id());
+    let said = scratch
+        .command_by_nobody("nobody:100000:65536\n")
+        .arg(scratch.binary())
+        .args(&["unshare", "--", "sh", "-ec", SCRIPT, "sh"])
+        .arg(scratch.binary())
+        .arg(&id)
+        .succeed();
+    let one = "Hello from the sample image.\n0\n1000:1000\n";
+    assert_eq!(said, one.repeat(2));
+    let layout = home.join("layout");
+    assert_eq!(layers_of(&layout, "flat").len(), 3);
+    assert_eq!(layers_of(&layout, "flat"), layers_of(&layout, "over"));
 }

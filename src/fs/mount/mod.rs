@@ -37,7 +37,7 @@ mod namespace;
 mod overlay;
 mod table;
 
-pub use attach::{Mount, bind, unmount, unmount_at};
+pub use attach::{Mount, bind, check_privilege, unmount, unmount_at};
 pub use features::{Answer, Features, FileSystem, sweep_probes};
 pub use holders::{Hold, Holder, holders};
 pub use id::MountId;

@@ -10,7 +10,7 @@ use crate::bundle::{
     Metadata, OverlayMetadata, RuntimeConfigOptions, runtime_config, to_config_json,
 };
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::mount::Mount;
+use crate::fs::mount::{self, Mount};
 use crate::fs::staging::{MadeDirs, Staging};
 use crate::fs::{Access, Dir, MapOptions, Root, atomic, fault};
 use crate::image::{Descriptor, Reference};
@@ -45,10 +45,11 @@ pub fn unpack_overlay(
     bundle: &Path,
     store: &Store,
     options: &UnpackOptions,
-    mount: &MountOptions,
+    mount_options: &MountOptions,
     progress: &dyn Progress,
 ) -> Result<MountRecord> {
     check(options)?;
+    mount::check_privilege().context(|| format!("unpack to {}", bundle.display()))?;
     let found = Found::open(reference, options.platform.as_ref())?;
     found.image().check()?;
     let target = Target::open(bundle, Access::Plain, Some(OverlayMetadata::FILE_NAME))?;
@@ -80,7 +81,7 @@ pub fn unpack_overlay(
     let published = target.publish(staging, &names, None);
     fault::point("bundle-published");
     let mounted = published.and_then(|()| {
-        let mounted = store.mount_container(&key, &path.join(ROOTFS_NAME), mount);
+        let mounted = store.mount_container(&key, &path.join(ROOTFS_NAME), mount_options);
         mounted.inspect_err(|_| {
             // It was ours alone until now; the error that matters is the one being returned.
             let _ = remove_files(&path);

@@ -4,7 +4,7 @@
 //! - `matrix`: the cases that layer stores get wrong, by every way to mount
 //! - `property`: any image
 //! - `limits`: many layers, few open files
-//! - `maps`: other owners
+//! - `maps`: other owners; `rootless`: ordinary users in user namespaces
 //! - `bundles`: what a command leaves behind, who holds a mount, odd paths, runtimes
 
 mod bundles;
@@ -13,6 +13,7 @@ mod maps;
 mod matrix;
 mod property;
 mod recipe;
+mod rootless;
 
 use std::path::{Path, PathBuf};
 
