@@ -107,6 +107,10 @@
 //!
 //! **An opaque root** is nothing that the kernel would see in a lower directory; the layers below are left out instead.
 //!
+//! **Ids in attributes are mapped as owners are**: those of ACLs, and of the root that file capabilities are of. The kernel
+//! does so in id-mapped mounts, so copies and the flat unpack do, and repack undoes it. umoci writes them as they are in
+//! the image: an ACL then lets in users of the host, and a capability is the host's.
+//!
 //! **Devices 0:0 have no overlay.** Overlayfs has no escape for them, so the image is refused. Attributes of the image in
 //! overlayfs's own namespace are stored escaped.
 //!

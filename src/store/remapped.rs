@@ -72,6 +72,7 @@ impl Store {
         let mapped = |dir: &Dir| -> Result<Attributes> {
             let mut attributes = Attributes::of_dir(dir, self.marks())?;
             (attributes.uid, attributes.gid) = maps.to_host(attributes.uid, attributes.gid)?;
+            maps.xattrs_to_host(&mut attributes.xattrs)?;
             Ok(attributes)
         };
         entries.insert(Vec::new(), mapped(descent.dir())?);
