@@ -5,12 +5,14 @@
 //! - `property`: any image
 //! - `limits`: many layers, few open files
 //! - `maps`: other owners; `rootless`: ordinary users in user namespaces
+//! - `parts`: images of which the store has lost something
 //! - `bundles`: what a command leaves behind, who holds a mount, odd paths, runtimes
 
 mod bundles;
 mod limits;
 mod maps;
 mod matrix;
+mod parts;
 mod property;
 mod recipe;
 mod rootless;
