@@ -119,6 +119,10 @@
 //! anything. `redirect_dir` is `nofollow`, not `off`: neither makes redirects, and with `off` the kernel refuses
 //! `userxattr`, and elsewhere follows redirects that it finds.
 //!
+//! **Layers are opened one at a time**, given to the kernel and closed: hundreds of them need few descriptors. Where owners are
+//! mapped, one id-mapped mount of the whole store shows all of its layers. Only `mount(2)` and fuse-overlayfs, which are
+//! told all names at once, need all of them open.
+//!
 //! **Records are small files, each replaced whole.** Nothing is rewritten for the sake of another object. A chain's record has
 //! all of its directories, so that a mount reads one file, whatever the number of layers.
 //!

@@ -12,6 +12,7 @@
 //! | file | what |
 //! |---|---|
 //! | `overlay.rs` | what to mount: layers, upper, options |
+//! | `lowers.rs` | the layers, opened when they are wanted |
 //! | `ladder.rs` | the four ways, and when the next one is tried |
 //! | `context.rs` | the two ways by `fsopen`, and the kernel's own words |
 //! | `legacy.rs` | the way by `mount(2)` |
@@ -33,6 +34,7 @@ mod id;
 mod idmap;
 mod ladder;
 mod legacy;
+mod lowers;
 mod namespace;
 mod overlay;
 mod table;
@@ -44,6 +46,7 @@ pub use id::MountId;
 pub use idmap::{UserNamespace, id_mapped};
 pub use ladder::MountMethod;
 pub use legacy::sweep;
+pub use lowers::{Lower, Lowers};
 pub use namespace::{is_mount_point, namespace_exists, own_namespace};
 pub use overlay::{MAX_LOWERS, MountAttributes, Overlay, Upper};
 pub use table::{MountEntry, at_target, by_id, from_source, mounts};
