@@ -117,6 +117,10 @@
 //!
 //! **An opaque root** is nothing that the kernel would see in a lower directory; the layers below are left out instead.
 //!
+//! **Ids in attributes are mapped as owners are**: those of ACLs, and of the root that file capabilities are of. The kernel
+//! does so in id-mapped mounts, so copies and the flat unpack do, and repack undoes it. umoci writes them as they are in
+//! the image: an ACL then lets in users of the host, and a capability is the host's.
+//!
 //! **Devices 0:0 have no overlay.** Overlayfs has no escape for them, so the image is refused. Attributes of the image in
 //! overlayfs's own namespace are stored escaped.
 //!
@@ -124,6 +128,10 @@
 //! end `move_mount` onto the directory. What fails leaves nothing mounted, no path is too long, and no character in it means
 //! anything. `redirect_dir` is `nofollow`, not `off`: neither makes redirects, and with `off` the kernel refuses
 //! `userxattr`, and elsewhere follows redirects that it finds.
+//!
+//! **Layers are opened one at a time**, given to the kernel and closed: hundreds of them need few descriptors. Where owners are
+//! mapped, one id-mapped mount of the whole store shows all of its layers. Only `mount(2)` and fuse-overlayfs, which are
+//! told all names at once, need all of them open.
 //!
 //! **Records are small files, each replaced whole.** Nothing is rewritten for the sake of another object. A chain's record has
 //! all of its directories, so that a mount reads one file, whatever the number of layers.

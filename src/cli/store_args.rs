@@ -52,7 +52,6 @@ impl StoreArgs {
         options.mount_method = mount_method()?;
         options.id_mapped_mounts = environment("BUNDLE_NO_IDMAP").is_none();
         watch_for_faults();
-        probe::raise_open_files_limit();
         Ok(options)
     }
 

@@ -70,7 +70,8 @@ impl Ui {
 
     /// Writes the error that ends the process: its chain, and the hints that came with it.
     pub fn error(&self, error: &Error) {
-        if is_permission_error(error) {
+        // The one hint that umoci has, for errors that have none of their own.
+        if is_permission_error(error) && error.hints().is_empty() {
             self.warn("permission denied by the operating system: maybe --rootless will help");
         }
         self.log.write(Threshold::Fatal, &error.chain());

@@ -5,7 +5,7 @@
 //! stack. A directory gets its metadata when all that is in it is there, so that it keeps its times. What is changed
 //! while it is copied ends the copy: a copy of half a change would pass for the original.
 //!
-//! With [owners changed](Owners), so are those that POSIX ACLs name, as they are by an id-mapped mount. An inode's own
+//! With [owners changed](Owners), so are those that attributes name, as they are by an id-mapped mount. An inode's own
 //! name for its owner, such as [`ROOTLESS_OWNER`](super::xattr::ROOTLESS_OWNER), is content and stays.
 
 use std::collections::HashMap;
@@ -16,21 +16,13 @@ use super::content::{ContentCopier, Failed};
 use super::descent::Descent;
 use super::dir::{Dir, stat_of};
 use super::metadata::{Inode, Metadata, Refused, Rules, Times};
+use super::named_ids::{Owners, map_named_ids};
 use super::stat::{InodeId, InodeKind, Stat};
 use super::xattr::{self, Xattrs};
 use crate::error::{Error, ErrorKind, Result};
 
 #[cfg(test)]
 mod tests;
-
-/// What owners become in the copy.
-#[derive(Clone, Copy)]
-pub struct Owners<'a> {
-    /// The user for a user.
-    pub user: &'a dyn Fn(u32) -> Result<u32>,
-    /// The group for a group.
-    pub group: &'a dyn Fn(u32) -> Result<u32>,
-}
 
 /// Whether an extended attribute of this name is wanted.
 pub type WantedXattrs<'a> = &'a dyn Fn(&[u8]) -> bool;
@@ -278,9 +270,7 @@ impl<'a> TreeCopier<'a> {
         // Nobody looks at the owner of a whiteout, and the maps need not have it.
         if let Some(owners) = self.options.owners.as_ref().filter(|_| !stat.is_whiteout()) {
             owner = ((owners.user)(owner.0)?, (owners.group)(owner.1)?);
-            for (name, value) in &mut xattrs {
-                map_acl_owners(name, value, owners)?;
-            }
+            map_named_ids(&mut xattrs, owners)?;
         }
         Ok(Metadata {
             owner: Some(owner),
@@ -348,39 +338,4 @@ fn apply(inode: &Inode<'_>, metadata: &Metadata) -> Result<()> {
         dir.path_of(name).display()
     );
     Err(Error::new(ErrorKind::Unsupported, message))
-}
-
-/// Changes the users and groups that an attribute names, if it is a POSIX ACL (`linux/posix_acl_xattr.h`): a version,
-/// then entries of tag, permissions and id. One of another version is left for the kernel to refuse.
-///
-/// # Errors
-///
-/// Those of the owners; part of them may be changed.
-pub fn map_acl_owners(name: &[u8], value: &mut [u8], owners: &Owners<'_>) -> Result<()> {
-    const VERSION: [u8; 4] = 2_u32.to_le_bytes();
-    const USER: [u8; 2] = 2_u16.to_le_bytes();
-    const GROUP: [u8; 2] = 8_u16.to_le_bytes();
-    if !matches!(
-        name,
-        b"system.posix_acl_access" | b"system.posix_acl_default"
-    ) {
-        return Ok(());
-    }
-    let Some(entries) = value
-        .split_first_chunk_mut::<4>()
-        .filter(|(version, _)| **version == VERSION)
-        .map(|(_, entries)| entries)
-    else {
-        return Ok(());
-    };
-    let (entries, _) = entries.as_chunks_mut::<8>();
-    for [tag0, tag1, _, _, id @ ..] in entries {
-        let map = match [*tag0, *tag1] {
-            USER => owners.user,
-            GROUP => owners.group,
-            _ => continue,
-        };
-        *id = map(u32::from_le_bytes(*id))?.to_le_bytes();
-    }
-    Ok(())
 }

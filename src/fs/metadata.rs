@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
 use super::dir::Dir;
+use super::probe;
 use super::stat::Stat;
 use super::xattr::{self, Target, Xattrs};
 use crate::error::{Error, Result};
@@ -118,14 +119,24 @@ impl Inode<'_> {
     }
 
     fn chown(&self, (uid, gid): (u32, u32)) -> Result<()> {
-        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         match self {
-            Self::Open(fd, ..) => rustix::fs::fchown(fd, uid, gid),
+            Self::Open(fd, ..) => rustix::fs::fchown(fd, owner.0, owner.1),
             Self::Named(dir, name) => {
-                rustix::fs::chownat(dir, *name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+                rustix::fs::chownat(dir, *name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)
             }
         }
-        .map_err(self.fail("change owner of"))
+        .map_err(|errno| {
+            let error = self.fail("change owner of")(errno);
+            if errno != Errno::INVAL || !probe::in_user_namespace() {
+                return error;
+            }
+            let what = format!("owner {uid}:{gid} has no id in this user namespace");
+            error.context(what).with_hint(
+                "/etc/subuid and /etc/subgid give a user more ids (subuid(5)); outside of a namespace, \
+                 --rootless unpacks with one owner",
+            )
+        })
     }
 
     fn chmod(&self, mode: u32) -> Result<()> {

@@ -20,6 +20,7 @@
 //! | `metadata.rs` | owner, mode, xattrs, times, in the one right order |
 //! | `xattr.rs` | extended attributes |
 //! | `idmap.rs` | user and group id maps |
+//! | `named_ids.rs` | ids in ACLs and capabilities, through the maps |
 //! | `tree.rs` | a directory tree in memory: what an extraction made |
 //! | `marks.rs` | what overlayfs keeps in directories that it stacks: whiteouts, opaque directories |
 //! | `staging.rs` | a directory that becomes visible at the end, or not at all |
@@ -49,6 +50,7 @@ pub mod lock;
 pub mod marks;
 mod metadata;
 pub mod mount;
+mod named_ids;
 pub mod probe;
 pub mod quota;
 mod reader;
@@ -72,6 +74,7 @@ pub use file::FileWriter;
 pub use idmap::{IdMap, IdRange, MapOptions};
 pub use marks::MarkNamespace;
 pub use metadata::{Inode, Metadata, Refused, Rules, Times};
+pub use named_ids::{Owners, map_named_ids};
 pub use reader::FileReader;
 pub use root::{Resolved, Root};
 pub use stat::{InodeId, InodeKind, Stat};

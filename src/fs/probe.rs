@@ -68,12 +68,12 @@ pub fn boot_id() -> String {
     id.trim_end().to_owned()
 }
 
-/// Lets the process have as many open files as it may have at all: an overlay takes a descriptor for each layer.
-pub fn raise_open_files_limit() {
-    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    limit.current = limit.maximum;
-    // Refused, the old limit stays, and whoever meets it says so.
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
+/// How many files the process may have open at once.
+pub fn max_open_files() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    })
 }
 
 /// Whether the process may mount: has the capability for it in its user namespace.

@@ -1,4 +1,4 @@
-//! What metadata an entry of an archive means on disk: owners through the maps, attributes through the filters.
+//! What metadata an entry of an archive means on disk: owners, and ids that attributes name, through the maps, attributes through the filters.
 
 use std::collections::BTreeSet;
 
@@ -84,10 +84,12 @@ impl<'a> Translator<'a> {
             mtime: entry.mtime,
         };
         let is_link = entry.kind == EntryKind::Symlink;
+        let mut xattrs = self.xattrs(entry);
+        self.maps.xattrs_to_host(&mut xattrs)?;
         Ok(Metadata {
             owner: self.sets_owner().then_some(owner),
             mode: (!is_link).then_some(entry.mode),
-            xattrs: self.xattrs(entry),
+            xattrs,
             clear_xattrs: false,
             times,
         })

@@ -11,7 +11,6 @@ use super::patch::PatchId;
 use super::place::Store;
 use super::reason::Reason;
 use crate::error::Result;
-use crate::fs::Dir;
 use crate::image::{ChainId, DiffId};
 
 /// The most directories that overlayfs stacks (`OVL_MAX_STACK`).
@@ -178,14 +177,5 @@ impl Store {
 
     pub(super) fn remove_chain(&self, id: Option<&ChainId>) -> Result<()> {
         self.sub("chains")?.remove_all(record_name(id).as_bytes())
-    }
-
-    /// The directories of a chain, topmost first: the patch, then the layers.
-    pub(super) fn lowers(&self, chain: &Chain) -> Result<Vec<Dir>> {
-        let mut lowers = vec![self.patch(&chain.patch)?];
-        for layer in &chain.layers {
-            lowers.push(self.layer(layer)?.content()?);
-        }
-        Ok(lowers)
     }
 }

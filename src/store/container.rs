@@ -230,6 +230,7 @@ impl Store {
         let content = make_dir(staging.dir(), CONTENT)?;
         let mut root = Attributes::of_dir(&self.patch(&chain.patch)?, self.marks())?;
         (root.uid, root.gid) = meta.maps.to_host(root.uid, root.gid)?;
+        meta.maps.xattrs_to_host(&mut root.xattrs)?;
         root.apply(&content, self.marks())?;
         let work = make_dir(staging.dir(), WORK)?;
         fill(&content, &work)?;

@@ -75,8 +75,20 @@ impl Layer {
         self.store.is_some()
     }
 
+    /// Which of the additional stores it is in; `None` for this one.
+    pub(super) fn place(&self) -> Option<usize> {
+        self.store
+    }
+
     pub(super) fn dir(&self) -> &Dir {
         &self.dir
+    }
+}
+
+impl LayerId {
+    /// Where the content of the layer is, below the store.
+    pub(super) fn content_path(&self) -> String {
+        format!("{}/{}", self.path(), String::from_utf8_lossy(CONTENT))
     }
 }
 

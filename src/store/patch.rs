@@ -89,6 +89,13 @@ impl Attributes {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PatchId(Digest);
 
+impl PatchId {
+    /// Where the patch is, below the store.
+    pub(super) fn path(&self) -> String {
+        format!("patches/{self}")
+    }
+}
+
 impl fmt::Display for PatchId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.encoded())
@@ -173,9 +180,8 @@ impl Store {
 
     /// Opens a patch.
     pub(super) fn patch(&self, id: &PatchId) -> Result<Dir> {
-        let path = format!("patches/{id}");
         self.dir()
-            .open_below(path.as_bytes())
+            .open_below(id.path().as_bytes())
             .map_err(|error| match error.kind() {
                 ErrorKind::NotFound => Reason::LayerUnknown
                     .of_error(error)

@@ -131,6 +131,12 @@ impl Store {
             .context(|| format!("open store {}", options.path.display()))?;
         let marks = marks_of_process();
         let dir = open_or_make(&path, options.create, marks)
+            .map_err(|error| match error.kind() {
+                ErrorKind::PermissionDenied => {
+                    error.with_hint("a store is for the user who made it; --store names another")
+                }
+                _ => error,
+            })
             .context(|| format!("open store {}", path.display()))?;
         let mut additional = Vec::new();
         for path in &options.additional {

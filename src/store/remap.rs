@@ -1,14 +1,14 @@
 //! A layer with other owners: for bundles with id maps where the kernel has no id-mapped mounts.
 //!
-//! The copy is what an id-mapped mount of the layer shows: owners and the ids in ACLs are changed, all else is the same,
+//! The copy is what an id-mapped mount of the layer shows: owners and the ids that attributes name are changed, all else is the same,
 //! whiteouts and marks too.
 
 use std::io::{Read, Write};
 
 use super::record::{Content, Entry, RecordReader, RecordWriter};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::copy::{CopyOptions, CopyReport, Owners, copy_tree, map_acl_owners};
-use crate::fs::{Dir, MapOptions};
+use crate::fs::copy::{CopyOptions, CopyReport, copy_tree};
+use crate::fs::{Dir, MapOptions, Owners, map_named_ids};
 
 /// Copies the content of a layer into an empty directory, with the owners on disk that the maps have for those of the
 /// layer. Whoever may not change owners cannot do this.
@@ -55,10 +55,7 @@ fn remap_entry(entry: &mut Entry, owners: &Owners<'_>) -> Result<()> {
     }
     entry.uid = (owners.user)(entry.uid)?;
     entry.gid = (owners.group)(entry.gid)?;
-    for (name, value) in &mut entry.xattrs {
-        map_acl_owners(name, value, owners)?;
-    }
-    Ok(())
+    map_named_ids(&mut entry.xattrs, owners)
 }
 
 fn refuse_rootless(maps: &MapOptions) -> Result<()> {

@@ -8,6 +8,7 @@ use oci_cas::{Algorithm, Digest};
 use super::chain::Chain;
 use super::id::LayerId;
 use super::layer::{CONTENT, LAYER, LayerMeta, RECORD, new_file, now, write_meta};
+use super::mounting::ChainLowers;
 use super::patch::{Attributes, Patch, PatchId};
 use super::place::Store;
 use super::remap::{remap_layer, remap_record};
@@ -17,17 +18,16 @@ use crate::fs::descent::Descent;
 use crate::fs::{Dir, MapOptions, fault};
 
 impl Store {
-    /// The directories of a chain with the owners that maps give them, topmost first, and the name of the first.
+    /// The directories of a chain with the owners that maps give them, and the name of the patch that is the first.
     pub(super) fn remapped_lowers(
         &self,
         chain: &Chain,
         maps: &MapOptions,
-    ) -> Result<(PatchId, Vec<Dir>)> {
+    ) -> Result<(PatchId, ChainLowers)> {
         let patch = self.remapped_patch(&self.patch(&chain.patch)?, maps)?;
-        let mut lowers = vec![self.patch(&patch)?];
-        for id in &chain.layers {
-            lowers.push(self.layer(&self.remapped_layer(id, maps)?)?.content()?);
-        }
+        let layers = chain.layers.iter().map(|id| self.remapped_layer(id, maps));
+        let layers: Vec<_> = layers.collect::<Result<_>>()?;
+        let lowers = ChainLowers::new(self, Some(&patch), &layers)?;
         Ok((patch, lowers))
     }
 
@@ -72,6 +72,7 @@ impl Store {
         let mapped = |dir: &Dir| -> Result<Attributes> {
             let mut attributes = Attributes::of_dir(dir, self.marks())?;
             (attributes.uid, attributes.gid) = maps.to_host(attributes.uid, attributes.gid)?;
+            maps.xattrs_to_host(&mut attributes.xattrs)?;
             Ok(attributes)
         };
         entries.insert(Vec::new(), mapped(descent.dir())?);

@@ -11,8 +11,8 @@
 //! - `overlay.redirect` and `overlay.metacopy` say that content lies elsewhere. It is not looked for: what has them is
 //!   refused when it is entered or read.
 //!
-//! Besides the layers themselves at most 128 directories are open, whatever the depth and the number of layers: what is
-//! [`Found`] knows its layer and path, and opens its directory anew if it must.
+//! At most 256 directories are open, whatever the depth and the number of layers, beside those that were open before:
+//! what is [`Found`] knows its layer and path, and opens its directory anew if it must.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -23,8 +23,10 @@ use std::rc::Rc;
 use lru::LruCache;
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::{Dir, InodeId, InodeKind, MarkNamespace, Stat, escape_name};
+use crate::fs::mount::Lowers as _;
+use crate::fs::{Dir, InodeId, InodeKind, MarkNamespace, Stat, escape_name, probe};
 use crate::layer::split;
+use crate::store::mounting::ChainLowers;
 
 mod found;
 mod marks;
@@ -35,8 +37,8 @@ pub use found::Found;
 use marks::check_marks;
 pub(super) use marks::{has_mark, is_opaque};
 
-/// How many directories stay open.
-const OPEN_DIRS: NonZeroUsize = NonZeroUsize::new(128).unwrap();
+/// How many directories stay open at most. Of few descriptors, a quarter: there may be two stacks, and others need some.
+const OPEN_DIRS: usize = 256;
 /// Of how many directories it is remembered which layers take part in them.
 const MERGED_DIRS: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 /// How long a path may be, in bytes, as in every record of a tree.
@@ -58,10 +60,28 @@ type LayerPath = (usize, Box<[u8]>);
 
 #[derive(Debug)]
 struct Shared {
-    layers: Vec<Rc<Dir>>,
+    layers: Layers,
     marks: MarkNamespace,
     open: RefCell<LruCache<LayerPath, Rc<Dir>>>,
     merged: RefCell<LruCache<Box<[u8]>, Parts>>,
+}
+
+/// The layers, topmost first.
+#[derive(Debug)]
+enum Layers {
+    /// Open all the time.
+    Held(Vec<Rc<Dir>>),
+    /// Opened as directories below them are.
+    Named(ChainLowers),
+}
+
+impl Layers {
+    fn count(&self) -> usize {
+        match self {
+            Self::Held(layers) => layers.len(),
+            Self::Named(layers) => layers.count(),
+        }
+    }
 }
 
 /// What a layer says of a name.
@@ -74,10 +94,22 @@ enum Here {
 impl Stack {
     /// Lays directories over each other, the topmost first, with the marks of one namespace.
     pub fn new(layers: Vec<Dir>, marks: MarkNamespace) -> Self {
+        let layers = layers.into_iter().map(Rc::new).collect();
+        Self::with(Layers::Held(layers), marks)
+    }
+
+    /// Lays the directories of a chain over each other.
+    pub(in crate::store) fn over(layers: ChainLowers, marks: MarkNamespace) -> Self {
+        Self::with(Layers::Named(layers), marks)
+    }
+
+    fn with(layers: Layers, marks: MarkNamespace) -> Self {
+        let open_dirs = OPEN_DIRS.min(probe::max_open_files() / 4);
+        let open_dirs = NonZeroUsize::new(open_dirs).unwrap_or(NonZeroUsize::MIN);
         let shared = Shared {
-            layers: layers.into_iter().map(Rc::new).collect(),
+            layers,
             marks,
-            open: RefCell::new(LruCache::new(OPEN_DIRS)),
+            open: RefCell::new(LruCache::new(open_dirs)),
             merged: RefCell::new(LruCache::new(MERGED_DIRS)),
         };
         Self {
@@ -101,9 +133,10 @@ impl Stack {
     /// - Those of the file system.
     pub fn lookup(&self, path: &[u8]) -> Result<Option<Found>> {
         if path.is_empty() {
-            let Some(top) = self.shared.layers.first() else {
+            if self.shared.layers.count() == 0 {
                 return Ok(None);
-            };
+            }
+            let top = self.shared.dir(0, b"")?;
             return Ok(Some(self.found(0, top.stat_self()?, path)));
         }
         check(path)?;
@@ -195,14 +228,14 @@ impl Stack {
 impl Shared {
     /// The layers that take part in the directory at a path; `None` if there is no such directory.
     fn merged(&self, path: &[u8]) -> Result<Option<Parts>> {
-        if self.layers.is_empty() {
+        if self.layers.count() == 0 {
             return Ok(None);
         }
         // Up to the nearest directory that is known, and down again.
         let mut length = path.len();
         let mut parts = loop {
             if length == 0 {
-                break (0..self.layers.len()).collect();
+                break (0..self.layers.count()).collect();
             }
             if let Some(parts) = self.merged.borrow_mut().get(&path[..length]) {
                 break Rc::clone(parts);
@@ -267,8 +300,10 @@ impl Shared {
     fn dir(&self, layer: usize, path: &[u8]) -> Result<Rc<Dir>> {
         let mut length = path.len();
         let mut dir = loop {
-            if length == 0 {
-                let root = self.layers.get(layer).map(Rc::clone);
+            if length == 0
+                && let Layers::Held(layers) = &self.layers
+            {
+                let root = layers.get(layer).map(Rc::clone);
                 break root.ok_or_else(|| {
                     Error::new(ErrorKind::NotFound, format!("there is no layer {layer}"))
                 })?;
@@ -276,6 +311,13 @@ impl Shared {
             let key = (layer, path[..length].into());
             if let Some(dir) = self.open.borrow_mut().get(&key) {
                 break Rc::clone(dir);
+            }
+            if length == 0
+                && let Layers::Named(layers) = &self.layers
+            {
+                let root = Rc::new(layers.open_dir(layer)?);
+                self.open.borrow_mut().put(key, Rc::clone(&root));
+                break root;
             }
             length = split(&path[..length]).0.len();
         };

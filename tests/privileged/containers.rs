@@ -1,12 +1,14 @@
-//! Our bundles run: under runc and crun as root, under runc as an ordinary user.
+//! Our bundles run, flat and overlay ones: under runc and crun as root, under runc as an ordinary user,
+//! with one id and with many.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::image::Image;
+use crate::image::{Image, layers_of};
 use crate::machine::{Bounded, Scratch, said};
 
 /// What it takes to run a container here: `unshare --mount sh -ec THIS sh STATE ID`.
@@ -104,6 +106,75 @@ fn sample_image_runs_under_crun() {
     sample_image_says_hello_under("crun");
 }
 
+/// What the container of an image does to its root file system; times are those of no clock.
+const EDIT: &str = "cd /; echo hi >root/f; rm etc/passwd; mkdir var/new; mv etc/motd var/motd; chmod 700 var; \
+                    ln root/f root/g; touch -d @1700000000 root/f root/g var/new var/motd root etc var";
+
+/// Runs a bundle of the sample image in each shape, in the container of each runtime, which edits it; both shapes then
+/// repack to the same layers.
+#[track_caller]
+fn both_shapes_run_and_repack_alike(runtime: &'static str, flags: &[&str], environment: &[&str]) {
+    let scratch = Scratch::new(&[runtime]);
+    scratch.sample_image("layout");
+    let layout = scratch.path("layout");
+    let store = scratch.path("store").display().to_string();
+    for (shape, options) in [
+        ("flat", &[][..]),
+        ("overlay", &["--overlay", "--store", &store]),
+    ] {
+        let bundle = scratch.path(shape);
+        Bounded::new("env", 60)
+            .args(environment)
+            .arg(scratch.binary())
+            .args(&["unpack", "--image"])
+            .arg(format!("{}:latest", layout.display()))
+            .args(flags)
+            .args(options)
+            .arg(&bundle)
+            .succeed();
+        // The root of a user namespace has to get to the root file system.
+        fs::set_permissions(&bundle, fs::Permissions::from_mode(0o711)).unwrap();
+        let script = format!("cat /etc/motd; id -u; {EDIT}");
+        set_arguments(&bundle, &["/bin/sh", "-ec", &script]);
+        let id = format!("bundle-test-{shape}-{}", std::process::id());
+        let said = run(&scratch, runtime, &bundle, &id);
+        assert_eq!(said, "Hello from the sample image.\n0\n", "{shape}");
+        let image = format!("{}:{shape}", layout.display());
+        scratch
+            .tool(&["repack", "--image", &image])
+            .arg(&bundle)
+            .succeed();
+    }
+    assert_eq!(layers_of(&layout, "flat").len(), 3);
+    assert_eq!(layers_of(&layout, "flat"), layers_of(&layout, "overlay"));
+    scratch
+        .tool(&["remove-bundle"])
+        .arg(scratch.path("overlay"))
+        .succeed();
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn an_overlay_bundle_runs_under_runc_and_repacks_as_the_flat_one() {
+    both_shapes_run_and_repack_alike("runc", &[], &[]);
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn an_overlay_bundle_runs_under_crun_and_repacks_as_the_flat_one() {
+    both_shapes_run_and_repack_alike("crun", &[], &[]);
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn an_overlay_bundle_with_mapped_owners_runs_in_a_user_namespace_and_repacks_as_the_flat_one() {
+    let maps = ["--uid-map", "0:100000:65536", "--gid-map", "0:200000:65536"];
+    both_shapes_run_and_repack_alike("runc", &maps, &[]);
+    both_shapes_run_and_repack_alike("crun", &maps, &[]);
+    // Owners changed on disk, where the kernel does not show others.
+    both_shapes_run_and_repack_alike("runc", &maps, &["BUNDLE_NO_IDMAP=1"]);
+}
+
 /// The mirror and the code name of Debian that this machine's apt uses.
 fn debian_mirror() -> (String, String) {
     let targets = Bounded::new("apt-get", 60)
@@ -185,4 +256,52 @@ fn sample_image_runs_rootless_under_runc_as_an_ordinary_user() {
         "{}",
         said(&output)
     );
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn overlay_bundles_of_an_ordinary_user_run_under_runc_in_its_namespace_and_repack_as_flat_ones() {
+    /// Run by the root of the namespace, with the tested binary and the start of an ID.
+    const SCRIPT: &str = "for shape in flat over; do
+            option=; if test $shape = over; then option=--overlay; fi
+            $1 unpack $option --image layout:latest $shape
+            cp config-$shape.json $shape/config.json
+            (cd $shape; runc --root ../state run $2-$shape)
+            $1 repack --image layout:$shape $shape
+        done
+        $1 remove-bundle over";
+    let scratch = Scratch::new(&["runc", "setpriv", "newuidmap"]);
+    let home = scratch.home_of_nobody();
+    scratch.sample_image("layout");
+    fs::rename(scratch.path("layout"), home.join("layout")).unwrap();
+    // The shapes have the same.
+    let bundle = scratch.path("b");
+    let image = format!("{}:latest", home.join("layout").display());
+    scratch
+        .tool(&["unpack", "--image", &image])
+        .arg(&bundle)
+        .succeed();
+    let script = format!("cat /etc/motd; id -u; stat -c %u:%g /home/guest/note; {EDIT}");
+    set_arguments(&bundle, &["/bin/sh", "-ec", &script]);
+    for shape in ["flat", "over"] {
+        let config = home.join(format!("config-{shape}.json"));
+        fs::copy(bundle.join("config.json"), config).unwrap();
+    }
+    Bounded::new("chown", 60)
+        .args(&["-R", "65534:65534"])
+        .arg(&home)
+        .succeed();
+    let id = format!("bundle-test-namespace-{}", std::process::id());
+    let said = scratch
+        .command_by_nobody("nobody:100000:65536\n")
+        .arg(scratch.binary())
+        .args(&["unshare", "--", "sh", "-ec", SCRIPT, "sh"])
+        .arg(scratch.binary())
+        .arg(&id)
+        .succeed();
+    let one = "Hello from the sample image.\n0\n1000:1000\n";
+    assert_eq!(said, one.repeat(2));
+    let layout = home.join("layout");
+    assert_eq!(layers_of(&layout, "flat").len(), 3);
+    assert_eq!(layers_of(&layout, "flat"), layers_of(&layout, "over"));
 }

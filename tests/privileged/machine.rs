@@ -109,6 +109,34 @@ impl Scratch {
         home
     }
 
+    /// Starts to describe a command of [`NOBODY`], in its home, with these lines in `/etc/subuid` and `/etc/subgid`, as
+    /// nobody else sees them; what to run is for the caller to append.
+    pub fn command_by_nobody(&self, ranges: &str) -> Bounded {
+        /// Its arguments: the lines, a FUSE device that an ordinary user can open, the home, the command.
+        const AS_NOBODY: &str = r#"
+            set -e; mount --bind "$1" /etc/subuid; mount --bind "$1" /etc/subgid; mount --bind "$2" /dev/fuse
+            export HOME="$3" XDG_RUNTIME_DIR="$3" TMPDIR="$3"; shift 3
+            exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
+        "#;
+        let home = self.path("home");
+        fs::write(self.path("ranges"), ranges).unwrap();
+        // Machines without udev leave /dev/fuse to root alone.
+        if !self.path("fuse").exists() {
+            Bounded::new("mknod", 10)
+                .args(&["--mode=666"])
+                .arg(self.path("fuse"))
+                .args(&["c", "10", "229"])
+                .succeed();
+        }
+        Bounded::new("unshare", 120)
+            .args(&["--mount", "--propagation", "private"])
+            .args(&["sh", "-c", AS_NOBODY, "sh"])
+            .arg(self.path("ranges"))
+            .arg(self.path("fuse"))
+            .arg(&home)
+            .current_dir(&home)
+    }
+
     /// Copies the sample image to `layout` here, readable by all.
     pub fn sample_image(&self, layout: &str) {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sample-image");

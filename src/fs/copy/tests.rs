@@ -164,39 +164,3 @@ fn what_changes_while_it_is_copied_is_refused() {
         "{error:?}"
     );
 }
-
-#[test]
-fn users_and_groups_of_acls_are_mapped() {
-    let entry = |tag: u16, id: u32| {
-        let tag = tag.to_le_bytes();
-        let id = id.to_le_bytes();
-        [tag[0], tag[1], 7, 0, id[0], id[1], id[2], id[3]]
-    };
-    let acl = |user, group| {
-        let none = u32::MAX;
-        let entries = [
-            entry(1, none),
-            entry(2, user),
-            entry(8, group),
-            entry(0x20, none),
-        ];
-        [&[2, 0, 0, 0], entries.as_flattened()].concat()
-    };
-    let owners = Owners {
-        user: &|id| Ok(id + 1000),
-        group: &|id| Ok(id + 2000),
-    };
-    let mut value = acl(5, 6);
-    map_acl_owners(b"system.posix_acl_access", &mut value, &owners).unwrap();
-    assert_eq!(value, acl(1005, 2006));
-    for malformed in [
-        &b""[..],
-        b"\x02",
-        b"\x02\0\0\0\x02\0",
-        b"\x03\0\0\0\x02\0\x07\0\0\0\0\0",
-    ] {
-        let mut value = malformed.to_vec();
-        map_acl_owners(b"system.posix_acl_access", &mut value, &owners).unwrap();
-        assert_eq!(value, malformed);
-    }
-}

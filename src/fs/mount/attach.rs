@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use super::super::dir::{Access, Dir};
-use super::super::{syscall, xattr};
+use super::super::{probe, syscall, xattr};
 use super::holders::holders;
 use super::id::MountId;
 use super::ladder::MountMethod;
@@ -17,6 +17,19 @@ use crate::error::{Error, ErrorKind, Result};
 /// What an ordinary user can do about a mount that is refused.
 pub(super) const PRIVILEGE_HINT: &str =
     "mounting is for root; an ordinary user mounts inside of `bundle unshare -- COMMAND`";
+
+/// Makes sure that this process may mount, for whoever would otherwise find out after a lot of work.
+///
+/// # Errors
+///
+/// [`ErrorKind::PermissionDenied`] if it may not.
+pub fn check_privilege() -> Result<()> {
+    if probe::may_mount() {
+        return Ok(());
+    }
+    let message = "mount: this process may not";
+    Err(Error::new(ErrorKind::PermissionDenied, message).with_hint(PRIVILEGE_HINT))
+}
 
 /// A mount that no path leads to. Dropped, it is gone, as soon as nothing in it is open any more.
 #[derive(Debug)]

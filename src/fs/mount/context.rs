@@ -50,9 +50,12 @@ pub(super) fn mount(overlay: &Overlay<'_>, method: MountMethod) -> Result<OwnedF
 impl Context<'_> {
     fn configure(&self) -> Result<(), Refusal> {
         let lowers = self.overlay.lowers;
-        for (index, lower) in lowers.iter().enumerate() {
-            self.set_directory("lowerdir+", *lower).map_err(|errno| {
-                let what = format!("lowerdir+, {} of {}", index + 1, lowers.len());
+        for index in 0..lowers.count() {
+            // Closed again before the next one is opened: the kernel has its own reference.
+            let lower = lowers.open(index)?;
+            let set = self.set_directory("lowerdir+", lower.as_fd());
+            set.map_err(|errno| {
+                let what = format!("lowerdir+, {} of {}", index + 1, lowers.count());
                 let error = self.fail(&what, errno);
                 // Nothing was said before: it is the parameter that is not known, by this name or in this form.
                 match errno {

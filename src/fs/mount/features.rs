@@ -281,7 +281,7 @@ impl<'a> Trial<'a> {
         }
         let (upper, work) = (make(&self.dir, "upper")?, make(&self.dir, "work")?);
         let overlay = Overlay {
-            lowers,
+            lowers: &lowers,
             upper: Some(Upper {
                 dir: &upper,
                 work: &work,

@@ -17,6 +17,7 @@ use super::attach::{clone_mount, refused};
 use super::id::MountId;
 use super::ladder::Refusal;
 use super::legacy::MountPoint;
+use super::lowers::{Lower, open_all};
 use super::overlay::Overlay;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -27,7 +28,9 @@ pub(super) fn mount(overlay: &Overlay<'_>, scratch: &Dir) -> Result<OwnedFd, Ref
     // An ordinary user may be let mount by fusermount3, but could then neither detach nor move the mount.
     clone_mount(scratch.as_fd(), b"", false)
         .map_err(|errno| Refusal::NotThere(refused("detach", scratch.path(), errno)))?;
-    let options = options(overlay)?;
+    // The program looks at them while we wait for it.
+    let lowers = open_all(overlay.lowers)?;
+    let options = options(overlay, &lowers)?;
     let point = MountPoint::make(scratch)?;
     // It returns when the mount is there and goes on in the background, with none of its output open.
     let output = Command::new(PROGRAM)
@@ -61,7 +64,7 @@ pub(super) fn mount(overlay: &Overlay<'_>, scratch: &Dir) -> Result<OwnedFd, Ref
     Ok(fd)
 }
 
-fn options(overlay: &Overlay<'_>) -> Result<String> {
+fn options(overlay: &Overlay<'_>, lowers: &[Lower<'_>]) -> Result<String> {
     if overlay.selinux_context.is_some() {
         let message = format!(
             "mount {}: {PROGRAM} is not told a label",
@@ -77,7 +80,7 @@ fn options(overlay: &Overlay<'_>) -> Result<String> {
         check_path(fd)?;
         Ok(format!("/proc/{us}/fd/{}", fd.as_raw_fd()))
     };
-    let lowers: Result<Vec<String>> = overlay.lowers.iter().map(|lower| name(*lower)).collect();
+    let lowers: Result<Vec<String>> = lowers.iter().map(|lower| name(lower.as_fd())).collect();
     let mut options = vec![format!("lowerdir={}", lowers?.join(":"))];
     if let Some(upper) = &overlay.upper {
         options.push(format!("upperdir={}", name(upper.dir.as_fd())?));

@@ -118,7 +118,7 @@ fn by(
 
 /// Says what the kernel cannot: that there are too many layers. It has the same error for many things.
 fn explain(overlay: &Overlay<'_>, error: Error) -> Error {
-    let count = overlay.lowers.len();
+    let count = overlay.lowers.count();
     if count <= MAX_LOWERS || error.kind() == ErrorKind::LimitExceeded {
         return error;
     }

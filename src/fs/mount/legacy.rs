@@ -13,6 +13,7 @@ use super::super::dir::Dir;
 use super::super::{fault, xattr};
 use super::attach::{clone_mount, refused};
 use super::ladder::Refusal;
+use super::lowers::{Lower, open_all};
 use super::overlay::{OPTIONS, Overlay};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -127,7 +128,9 @@ pub fn sweep(scratch: &Dir) -> Result<usize> {
 
 /// Mounts by [`MountMethod::Legacy`](super::MountMethod::Legacy).
 pub(super) fn mount(overlay: &Overlay<'_>, scratch: &Dir) -> Result<OwnedFd, Refusal> {
-    let options = options(overlay)?;
+    check_count(overlay)?;
+    let lowers = open_all(overlay.lowers)?;
+    let options = options(overlay, &lowers)?;
     let point = MountPoint::make(scratch)?;
     let target = xattr::at_path(scratch.as_fd(), point.name());
     let flags = overlay.mount_flags();
@@ -145,10 +148,28 @@ pub(super) fn mount(overlay: &Overlay<'_>, scratch: &Dir) -> Result<OwnedFd, Ref
     Ok(point.detach()?)
 }
 
+/// Refuses more directories than can be named, before they are opened.
+fn check_count(overlay: &Overlay<'_>) -> Result<()> {
+    /// A name of a directory with the shortest number there is, and what is between it and the next.
+    const SHORTEST: usize = "/proc/self/fd/3:".len();
+    match overlay.lowers.count() {
+        count if count * SHORTEST > MAX_OPTIONS => Err(too_long(overlay, count * SHORTEST)),
+        _ => Ok(()),
+    }
+}
+
+fn too_long(overlay: &Overlay<'_>, size: usize) -> Error {
+    let message = format!(
+        "mount {}: {} lower directories need at least {size} bytes of options, more than the limit of {MAX_OPTIONS}",
+        overlay.name().display(),
+        overlay.lowers.count(),
+    );
+    Error::new(ErrorKind::LimitExceeded, message)
+}
+
 /// The string of options.
-fn options(overlay: &Overlay<'_>) -> Result<CString> {
-    let count = overlay.lowers.len();
-    let names = overlay.lowers.iter().map(|lower| xattr::fd_path(*lower));
+fn options(overlay: &Overlay<'_>, lowers: &[Lower<'_>]) -> Result<CString> {
+    let names = lowers.iter().map(|lower| xattr::fd_path(lower.as_fd()));
     let lowers: Vec<String> = names.map(|name| name.display().to_string()).collect();
     let mut options = format!("lowerdir={}", lowers.join(":"));
     if let Some(upper) = &overlay.upper {
@@ -167,12 +188,7 @@ fn options(overlay: &Overlay<'_>) -> Result<CString> {
         let _ = write!(options, ",context=\"{context}\"");
     }
     if options.len() > MAX_OPTIONS {
-        let message = format!(
-            "mount {}: {count} lower directories need {} bytes of options, more than the limit of {MAX_OPTIONS}",
-            overlay.name().display(),
-            options.len()
-        );
-        return Err(Error::new(ErrorKind::LimitExceeded, message));
+        return Err(too_long(overlay, options.len()));
     }
     CString::new(options).map_err(|_| {
         let message = format!(
@@ -185,12 +201,11 @@ fn options(overlay: &Overlay<'_>) -> Result<CString> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::BorrowedFd;
-
     use super::super::super::MarkNamespace;
+    use super::super::lowers::Lowers;
     use super::*;
 
-    fn overlay<'a>(lowers: &'a [BorrowedFd<'a>]) -> Overlay<'a> {
+    fn overlay(lowers: &dyn Lowers) -> Overlay<'_> {
         Overlay {
             lowers,
             upper: None,
@@ -207,17 +222,27 @@ mod tests {
     fn what_the_kernel_would_cut_off_is_refused_with_the_number_of_layers() {
         let root = std::fs::File::open("/").unwrap();
         let lowers = vec![root.as_fd(); 300];
-        let error = options(&overlay(&lowers)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::LimitExceeded);
-        assert!(error.chain().contains("300 lower directories"), "{error:?}");
-        let fitting = options(&overlay(&lowers[..100])).unwrap();
+        let all = open_all(&lowers).unwrap();
+        for refused in [
+            check_count(&overlay(&lowers)),
+            options(&overlay(&lowers), &all).map(drop),
+        ] {
+            let error = refused.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+            assert!(error.chain().contains("300 lower directories"), "{error:?}");
+        }
+        let fitting = lowers[..100].to_vec();
+        check_count(&overlay(&fitting)).unwrap();
+        let fitting = options(&overlay(&fitting), &all[..100]).unwrap();
         assert!(fitting.as_bytes().len() <= MAX_OPTIONS);
     }
 
     #[test]
     fn options_name_descriptors_and_quote_the_label() {
         let root = std::fs::File::open("/").unwrap();
-        let options = options(&overlay(&[root.as_fd(), root.as_fd()])).unwrap();
+        let lowers = [root.as_fd(), root.as_fd()];
+        let all = open_all(&lowers).unwrap();
+        let options = options(&overlay(&lowers), &all).unwrap();
         let name = xattr::fd_path(root.as_fd());
         let name = name.display();
         let expected = format!(

@@ -5,7 +5,7 @@
 //! directories' inodes (`index`). `redirect_dir` is `nofollow`, not `off`: neither makes redirects, but with `off` most
 //! kernels follow those that they find, and with `userxattr` they refuse it.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags};
@@ -14,6 +14,7 @@ use super::super::dir::Dir;
 use super::super::marks::MarkNamespace;
 use super::attach::{Mount, refused};
 use super::ladder::{self, MountMethod};
+use super::lowers::Lowers;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How many lower directories an overlay of the kernel's has at most.
@@ -30,9 +31,9 @@ pub(super) const OPTIONS: [(&str, &str); 4] = [
 /// An overlay: directories seen as one.
 #[derive(Clone, Copy, Debug)]
 pub struct Overlay<'a> {
-    /// The directories that are only read, the topmost first. They may be descriptors of detached mounts
+    /// The directories that are only read, the topmost first. They may be on detached mounts
     /// ([`id_mapped`](super::id_mapped)) where the kernel allows that (6.15).
-    pub lowers: &'a [BorrowedFd<'a>],
+    pub lowers: &'a dyn Lowers,
     /// Where changes go. Without, the overlay is read-only.
     pub upper: Option<Upper<'a>>,
     /// Which attributes mark whiteouts and opaque directories, in the lower directories and in the upper one.
@@ -95,11 +96,11 @@ impl Overlay<'_> {
     /// Nothing is mounted then.
     pub fn mount(&self, how: Option<MountMethod>, scratch: &Dir) -> Result<Mount> {
         self.check()?;
-        if self.lowers.len() > 1 || self.upper.is_some() {
+        if self.lowers.count() > 1 || self.upper.is_some() {
             return ladder::mount(self, how, scratch);
         }
-        let empty = empty_directory()?;
-        let lowers = [self.lowers, &[empty.as_fd()]].concat();
+        let (only, empty) = (self.lowers.open(0)?, empty_directory()?);
+        let lowers = [only.as_fd(), empty.as_fd()];
         let padded = Overlay {
             lowers: &lowers,
             ..*self
@@ -113,7 +114,7 @@ impl Overlay<'_> {
             Err(Error::new(ErrorKind::InvalidInput, message))
         };
         let passable = |text: &str| text.len() < 256 && !text.contains('\0');
-        if self.lowers.is_empty() {
+        if self.lowers.count() == 0 {
             return fail("no lower directory");
         }
         if self.source.is_empty() || !passable(self.source) {

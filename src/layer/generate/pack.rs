@@ -287,6 +287,7 @@ impl<'a, W: Write> Packer<'a, W> {
             }
             !empty && !xattr::is_masked(name)
         });
+        self.options.map_options.xattrs_to_container(&mut xattrs)?;
         Ok((xattrs, recorded))
     }
 

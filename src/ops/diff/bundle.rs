@@ -205,6 +205,7 @@ impl Reader<'_> {
         xattrs.retain(|(name, _)| {
             !(xattr::is_masked(name) || rootless && name == xattr::ROOTLESS_OWNER)
         });
+        self.maps.xattrs_to_container(&mut xattrs)?;
         let is_directory = stat.kind == InodeKind::Directory;
         Ok(Inode {
             kind: stat.kind,

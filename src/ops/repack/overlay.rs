@@ -14,7 +14,7 @@ use crate::fs::{Access, Root};
 use crate::layer::{GenerateOptions, generate_linked_layer};
 use crate::layout::DescriptorPath;
 use crate::ops::extract::Found;
-use crate::ops::store::add_found;
+use crate::ops::store::{add_found, check_contents};
 use crate::progress::{Progress, Silent};
 use crate::store::{Changes, Container, Lease, Store, StoreOptions};
 
@@ -45,6 +45,7 @@ impl<'a> Overlay<'a> {
         let store = Store::open(options)?;
         let in_use = store.lease()?;
         let container = store.container(&metadata.key)?;
+        check_contents(&source.dir, &container)?;
         Ok(Self {
             source,
             store,

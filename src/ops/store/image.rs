@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Result, ResultExt};
-use crate::fs::MapOptions;
+use crate::fs::{MapOptions, mount};
 use crate::image::{DiffId, Platform, Reference};
 use crate::layer::LayerSource;
 use crate::ops::extract::{Found, Image, Layer, LayerReader, layers};
@@ -124,6 +124,7 @@ impl ImageMount<'_> {
         options: &MountOptions,
         progress: &dyn Progress,
     ) -> Result<MountRecord> {
+        mount::check_privilege().context(|| format!("mount on {}", target.display()))?;
         let found = Found::open(self.reference, self.platform)?;
         // Until it is mounted, nothing says what it is for.
         let _in_use = store.lease()?;

@@ -21,6 +21,7 @@ pub use container::{mount, prepare, unmount};
 pub use image::ImageMount;
 pub(super) use image::add_found;
 pub use meant::{Meant, live_mounts};
+pub(in crate::ops) use overlay_bundle::check_contents;
 pub use overlay_bundle::{OverlayBundle, unpack_overlay};
 pub use remove::{Removed, ShutdownReport, remove, shutdown};
 pub use status::{features, format_version};

@@ -3,6 +3,8 @@
 //! The container is made before its bundle appears, the bundle appears before the mount. So what a killed process leaves
 //! is a container whose bundle does not exist, which `gc` takes, or a bundle that is not mounted, which `mount` mounts.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::image::bring_in;
@@ -10,8 +12,8 @@ use crate::bundle::{
     Metadata, OverlayMetadata, RuntimeConfigOptions, runtime_config, to_config_json,
 };
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::mount::Mount;
-use crate::fs::staging::{MadeDirs, Staging};
+use crate::fs::mount::{self, Mount};
+use crate::fs::staging::{MadeDirs, Staging, split_path};
 use crate::fs::{Access, Dir, MapOptions, Root, atomic, fault};
 use crate::image::{Descriptor, Reference};
 use crate::layer::ROOTFS_NAME;
@@ -45,14 +47,15 @@ pub fn unpack_overlay(
     bundle: &Path,
     store: &Store,
     options: &UnpackOptions,
-    mount: &MountOptions,
+    mount_options: &MountOptions,
     progress: &dyn Progress,
 ) -> Result<MountRecord> {
     check(options)?;
+    mount::check_privilege().context(|| format!("unpack to {}", bundle.display()))?;
     let found = Found::open(reference, options.platform.as_ref())?;
     found.image().check()?;
     let target = Target::open(bundle, Access::Plain, Some(OverlayMetadata::FILE_NAME))?;
-    let path = std::path::absolute(bundle).context(|| format!("find {}", bundle.display()))?;
+    let path = canonical(bundle)?;
     // Until the bundle is there, nothing says what the container is for.
     let _in_use = store.lease()?;
     let chain = bring_in(store, &found, reference, options.max_size, progress)?;
@@ -80,7 +83,7 @@ pub fn unpack_overlay(
     let published = target.publish(staging, &names, None);
     fault::point("bundle-published");
     let mounted = published.and_then(|()| {
-        let mounted = store.mount_container(&key, &path.join(ROOTFS_NAME), mount);
+        let mounted = store.mount_container(&key, &path.join(ROOTFS_NAME), mount_options);
         mounted.inspect_err(|_| {
             // It was ours alone until now; the error that matters is the one being returned.
             let _ = remove_files(&path);
@@ -155,6 +158,7 @@ fn write_files(
 /// An overlay bundle, and the store that has its root file system.
 #[derive(Debug)]
 pub struct OverlayBundle {
+    dir: Dir,
     path: PathBuf,
     key: Key,
     store: Store,
@@ -183,6 +187,7 @@ impl OverlayBundle {
         let mut options = options(&metadata.store);
         options.create = false;
         Ok(Some(Self {
+            dir,
             path,
             key: metadata.key,
             store: Store::open(options)?,
@@ -207,9 +212,12 @@ impl OverlayBundle {
     ///
     /// # Errors
     ///
-    /// Those of [`Store::mount_contents`].
+    /// [`Reason::InUse`] if the bundle is a copy of another one; [`ErrorKind::InvalidInput`] if it is not mounted and
+    /// somebody has written where it would be; and those of [`Store::mount_contents`].
     pub fn contents(&self) -> Result<Mount> {
-        self.store.mount_contents(&self.store.container(&self.key)?)
+        let container = self.store.container(&self.key)?;
+        check_contents(&self.dir, &container)?;
+        self.store.mount_contents(&container)
     }
 
     /// Mounts the root file system; if it is mounted already, nothing happens.
@@ -219,7 +227,7 @@ impl OverlayBundle {
     /// Those of [`Store::mount_container`].
     pub fn mount(&self, options: &MountOptions) -> Result<MountRecord> {
         let container = self.store.container(&self.key)?;
-        self.check_owner(&container)?;
+        check_owner(&self.dir, &container)?;
         if container.meta().bundle.as_ref() != Some(&self.path) {
             // The bundle was moved.
             let bundle = Some(self.path.clone());
@@ -228,29 +236,6 @@ impl OverlayBundle {
         }
         self.store
             .mount_container(&self.key, &self.rootfs(), options)
-    }
-
-    /// Makes sure that no other bundle has the container: a copy of a bundle's directory is no second bundle.
-    fn check_owner(&self, container: &Container) -> Result<()> {
-        let Some(owner) = container.meta().bundle.as_ref() else {
-            return Ok(());
-        };
-        if *owner == self.path {
-            return Ok(());
-        }
-        let named = Dir::open(owner, Access::Plain).and_then(|dir| OverlayMetadata::read(&dir));
-        let is_another = matches!(named, Ok(Some(named)) if named.key == self.key);
-        if !is_another {
-            return Ok(());
-        }
-        let message = format!(
-            "container {}: it belongs to the bundle {}, of which this one is a copy",
-            self.key,
-            owner.display()
-        );
-        Err(Reason::InUse
-            .error(message)
-            .with_hint("unpack the image once more for another bundle"))
     }
 
     /// Unmounts the root file system; if it is not mounted, nothing happens.
@@ -279,9 +264,72 @@ impl OverlayBundle {
     }
 
     fn remove_container(&self, lazy: bool) -> Result<()> {
-        self.check_owner(&self.store.container(&self.key)?)?;
+        check_owner(&self.dir, &self.store.container(&self.key)?)?;
         self.unmount(lazy)?;
         self.store.remove_container(&self.key)
+    }
+}
+
+/// Makes sure that what is in a container is what a bundle has as its root file system.
+///
+/// # Errors
+///
+/// [`Reason::InUse`] if the bundle is a copy of another one; [`ErrorKind::InvalidInput`] if it is not mounted and
+/// somebody has written where it would be: nothing would come of that.
+pub(in crate::ops) fn check_contents(bundle: &Dir, container: &Container) -> Result<()> {
+    check_owner(bundle, container)?;
+    let rootfs = bundle.path_of(ROOTFS_NAME.as_bytes());
+    let beneath = bundle.open_dir_if_any(ROOTFS_NAME.as_bytes())?;
+    let names = beneath.map_or(Ok(Vec::new()), |dir| dir.names())?;
+    if names.is_empty() || mount::is_mount_point(&rootfs)? {
+        return Ok(());
+    }
+    let message = format!(
+        "{}: it is not mounted, and there is something in it that would be left out",
+        rootfs.display()
+    );
+    Err(Error::new(ErrorKind::InvalidInput, message)
+        .with_hint("move that away; `bundle mount` mounts the bundle"))
+}
+
+/// Makes sure that no other bundle has the container: a copy of a bundle's directory is no second bundle.
+fn check_owner(bundle: &Dir, container: &Container) -> Result<()> {
+    let Some(owner) = container.meta().bundle.as_ref() else {
+        return Ok(());
+    };
+    // Where there is none any more, this is the bundle, moved.
+    let Ok(dir) = Dir::open(owner, Access::Plain) else {
+        return Ok(());
+    };
+    if dir.stat_self()?.id == bundle.stat_self()?.id {
+        return Ok(());
+    }
+    let named = OverlayMetadata::read(&dir);
+    if !matches!(named, Ok(Some(named)) if named.key == *container.key()) {
+        return Ok(());
+    }
+    let message = format!(
+        "container {}: it belongs to the bundle {}, of which this one is a copy",
+        container.key(),
+        owner.display()
+    );
+    Err(Reason::InUse.error(message).with_hint(
+        "unpack the image once more for another bundle; the copy is only its files, for `rm -r`",
+    ))
+}
+
+/// The one path of a bundle that may not exist yet; the directory that it is in does.
+fn canonical(bundle: &Path) -> Result<PathBuf> {
+    let fail = || format!("resolve {}", bundle.display());
+    match bundle.canonicalize() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let (parent, name) = split_path(bundle)?;
+            Ok(parent
+                .canonicalize()
+                .context(fail)?
+                .join(OsStr::from_bytes(name)))
+        }
+        other => other.context(fail),
     }
 }
 

@@ -24,7 +24,7 @@ impl OverlayDriver {
             _ => return self.store.changes_of(container, &chain, &[]),
         };
         let stack = |chain| -> Result<Stack> {
-            Ok(Stack::new(self.store.lowers(chain)?, self.store.marks()))
+            Ok(Stack::over(self.store.lowers(chain)?, self.store.marks()))
         };
         Ok(Changes {
             changes: changes_between(&stack(&below)?, &stack(&chain)?)?,

@@ -26,10 +26,10 @@ impl OverlayDriver {
         let chain = self.store.chain(container.meta().chain.as_ref())?;
         let mut dirs = self.store.lowers(&chain)?;
         if !state.is_committed() {
-            dirs.insert(0, container.upper()?);
+            dirs = dirs.below(container.upper()?);
         }
         Ok(LayerFiles {
-            stack: Stack::new(dirs, self.store.marks()),
+            stack: Stack::over(dirs, self.store.marks()),
         })
     }
 }

@@ -6,9 +6,9 @@ use super::shifting;
 use super::state::State;
 use super::users::Users;
 use crate::error::Result;
-use crate::fs::copy::{CopyOptions, Owners, copy_tree};
+use crate::fs::copy::{CopyOptions, copy_tree};
 use crate::fs::lock::LockFile;
-use crate::fs::{Dir, MapOptions, fault, probe};
+use crate::fs::{Dir, MapOptions, Owners, fault, probe};
 use crate::image::{ChainId, DiffId};
 use crate::progress::Silent;
 use crate::store::layer::CONTENT;
@@ -82,6 +82,7 @@ impl OverlayDriver {
     pub(super) fn root_of(&self, chain: &Chain, maps: &MapOptions) -> Result<Attributes> {
         let mut root = Attributes::of_dir(&self.store.patch(&chain.patch)?, self.store.marks())?;
         (root.uid, root.gid) = maps.to_host(root.uid, root.gid)?;
+        maps.xattrs_to_host(&mut root.xattrs)?;
         Ok(root)
     }
 

@@ -255,11 +255,12 @@ impl Driver for OverlayDriver {
         let (container, state) = self.find(key)?;
         let chain = self.store.chain(container.meta().chain.as_ref())?;
         let lowers = self.store.lowers(&chain)?;
+        let lowers = lowers.dirs().map(|dir| Ok(dir?.path().to_owned()));
         let dir = container.dir().path();
         let open = !state.is_committed();
         let part = |name: &[u8]| open.then(|| dir.join(String::from_utf8_lossy(name).as_ref()));
         Ok(LayerPaths {
-            lower: lowers.iter().map(|dir| dir.path().to_owned()).collect(),
+            lower: lowers.collect::<Result<_>>()?,
             upper: part(CONTENT),
             work: part(WORK),
             merged: dir.join("merged"),

@@ -5,6 +5,7 @@
 //! the process that mounts it, and the mount does, so the record is also what keeps an upper directory from being
 //! mounted twice.
 
+mod lowers;
 mod overlay;
 mod record;
 
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use oci_cas::{Algorithm, Digest};
 
+pub(super) use self::lowers::ChainLowers;
 pub use self::record::MountRecord;
 use super::container::{Container, WORK};
 use super::id::Key;

@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use super::chain::{Chain, MAX_LOWERS};
 use super::id::LayerId;
 use super::layer::LayerMeta;
+use super::mounting::ChainLowers;
 use super::patch::{Attributes, Patch};
 use super::place::Store;
 use super::stack::Stack;
@@ -161,11 +162,8 @@ impl<'s> Builder<'s> {
 
     /// The view so far.
     fn stack(&self) -> Result<Stack> {
-        let mut dirs = Vec::with_capacity(self.layers.len());
-        for id in &self.layers {
-            dirs.push(self.store.layer(id)?.content()?);
-        }
-        Ok(Stack::new(dirs, self.store.marks()))
+        let layers = ChainLowers::new(self.store, None, &self.layers)?;
+        Ok(Stack::over(layers, self.store.marks()))
     }
 
     /// Looks up what a layer says of those below it.

@@ -135,7 +135,9 @@ impl<'s> Image<'s> {
     pub fn directories(&self) -> Result<BottomFirst<PathBuf>> {
         let store = self.layer.repository().store();
         let lowers = store.lowers(self.layer.chain())?;
-        let paths = lowers.iter().rev().map(|dir| dir.path().to_owned());
-        Ok(BottomFirst(paths.collect()))
+        let paths = lowers.dirs().map(|dir| Ok(dir?.path().to_owned()));
+        let mut paths = paths.collect::<Result<Vec<_>>>()?;
+        paths.reverse();
+        Ok(BottomFirst(paths))
     }
 }

@@ -1,6 +1,6 @@
 //! Snapshots in the layer store: committed ones are chains, the others containers.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::contract::{
     Info, Kind, Mount, SnapshotOptions, SnapshotUsage, Snapshotter, check_labels,
@@ -174,7 +174,9 @@ impl<'s> StoreSnapshots<'s> {
         let container = self.store.container(container)?;
         let chain = self.store.chain(container.meta().chain.as_ref())?;
         let lowers = self.store.lowers(&chain)?;
-        let lowers: Vec<&Path> = lowers.iter().map(crate::fs::Dir::path).collect();
+        let lowers = lowers.dirs().map(|dir| Ok(dir?.path().to_owned()));
+        let lowers = lowers.collect::<Result<Vec<_>>>()?;
+        let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();
         let (upper, work) = (container.upper()?, container.work()?);
         let writable = !container.meta().view;
         let upper = writable.then(|| (upper.path(), work.path()));

@@ -59,8 +59,8 @@ impl Found {
         let marks = self.shared.marks;
         let stored = self.stored_xattrs()?;
         check_marks(marks, &stored).context(|| {
-            let path = self.shared.layers.get(self.layer);
-            let path = path.map(|layer| layer.path_of(&self.path));
+            let layer = self.shared.dir(self.layer, b"");
+            let path = layer.map(|layer| layer.path_of(&self.path));
             format!("look at {}", path.unwrap_or_default().display())
         })?;
         let unescaped = stored.into_iter();

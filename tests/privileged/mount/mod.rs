@@ -7,7 +7,7 @@ mod fallback;
 mod features;
 mod mapped;
 mod methods;
-mod namespace;
+pub mod namespace;
 
 use std::fs;
 use std::os::fd::AsFd;

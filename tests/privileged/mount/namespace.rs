@@ -40,42 +40,16 @@ fn again(program: &Path, step: &str, test: &str) -> Command {
     command
 }
 
-/// Runs a test's step `user` as nobody, who has these lines in `/etc/subuid` and `/etc/subgid`, as nobody else sees them.
+/// Runs a test's step `user` as nobody, who has these lines in `/etc/subuid` and `/etc/subgid`.
 #[track_caller]
 fn run_as_nobody(scratch: &Scratch, lines: &str, test: &str) {
-    let home = scratch.home_of_nobody();
+    scratch.home_of_nobody();
     let program = own_program(scratch);
-    fs::write(scratch.path("ranges"), lines).unwrap();
-    // Machines without udev leave /dev/fuse to root alone.
-    Bounded::new("mknod", 10)
-        .args(&["--mode=666"])
-        .arg(scratch.path("fuse"))
-        .args(&["c", "10", "229"])
-        .succeed();
-    let bind = "set -e; mount --bind \"$1\" /etc/subuid; mount --bind \"$1\" /etc/subgid; \
-                mount --bind \"$2\" /dev/fuse; shift 2; exec \"$@\"";
-    let output = Bounded::new("unshare", 120)
-        .args(&[
-            "--mount",
-            "--propagation",
-            "private",
-            "sh",
-            "-c",
-            bind,
-            "sh",
-        ])
-        .arg(scratch.path("ranges"))
-        .arg(scratch.path("fuse"))
-        .args(&[
-            "setpriv",
-            "--reuid=65534",
-            "--regid=65534",
-            "--clear-groups",
-        ])
+    let output = scratch
+        .command_by_nobody(lines)
         .args(&["env", &format!("{STEP}=user")])
         .arg(&program)
         .args(&["--include-ignored", "--exact", "--nocapture", test])
-        .current_dir(&home)
         .succeed();
     assert!(output.contains("1 passed"), "{output}");
 }

@@ -221,3 +221,128 @@ fn a_busy_bundle_stays_mounted_and_who_holds_it_is_named() {
     trial.command(&[], "remove-bundle").arg(&over).succeed();
     assert!(!over.exists());
 }
+
+/// Runs a command of the tested binary in a directory, with the store of a trial.
+fn run_in(directory: &Path, trial: &Trial<'_>, arguments: &[&str]) -> std::process::Output {
+    crate::machine::Bounded::new(trial.scratch.binary(), 60)
+        .args(&arguments[..1])
+        .arg("--store")
+        .arg(trial.path("store"))
+        .args(&arguments[1..])
+        .current_dir(directory)
+        .output()
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn a_bundle_is_the_same_by_whatever_path_it_is_named() {
+    let scratch = Scratch::new(&[]);
+    let trial = Trial::new(&scratch, "paths", &image());
+    let home = trial.path("home");
+    fs::create_dir_all(home.join("real/deep")).unwrap();
+    std::os::unix::fs::symlink("real", home.join("link")).unwrap();
+    let paths = [
+        "real/b",
+        "link/b",
+        "real/deep/../b",
+        "link/deep/../b",
+        "./real//b/",
+    ];
+    for made in paths {
+        let unpack = ["unpack", "--overlay", "--image", &trial.image(), made];
+        let output = run_in(&home, &trial, &unpack);
+        assert!(output.status.success(), "{made}: {}", said(&output));
+        for path in paths {
+            for verb in ["mount", "umount", "mount"] {
+                let output = run_in(&home, &trial, &[verb, path]);
+                assert!(
+                    output.status.success(),
+                    "{made}: {verb} {path}: {}",
+                    said(&output)
+                );
+            }
+            let repack = ["repack", "--image", &trial.image(), path];
+            let output = scratch.tool(&repack).current_dir(&home).output();
+            assert!(output.status.success(), "{made}: {path}: {}", said(&output));
+        }
+        let output = run_in(&home, &trial, &["remove-bundle", paths[1]]);
+        assert!(output.status.success(), "{made}: {}", said(&output));
+        assert!(!home.join("real/b").exists(), "{made}");
+        assert_eq!(containers(&trial), 0, "{made}");
+    }
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn a_copy_of_a_bundle_mounted_or_not_is_told_to_be_one_and_leaves_the_bundle_alone() {
+    let scratch = Scratch::new(&[]);
+    let trial = Trial::new(&scratch, "copy", &image());
+    trial.unpack_overlay(&[], &[]).succeed();
+    let over = trial.path("over");
+    fs::write(over.join("rootfs/new"), "n").unwrap();
+    for is_mounted in [true, false] {
+        if !is_mounted {
+            trial.command(&[], "umount").arg(&over).succeed();
+        }
+        let copy = trial.path(&format!("copy-{is_mounted}"));
+        crate::machine::Bounded::new("cp", 60)
+            .args(&["-a"])
+            .arg(&over)
+            .arg(&copy)
+            .succeed();
+        assert_eq!(copy.join("rootfs/new").exists(), is_mounted);
+        let image = trial.image();
+        let path = copy.display().to_string();
+        for arguments in [
+            &["mount", &path][..],
+            &["remove-bundle", &path],
+            &["repack", "--image", &image, &path],
+            &["diff", "--image", &image, "--bundle", &path],
+        ] {
+            let output = scratch.tool(arguments).output();
+            let said = said(&output);
+            assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+            let named = format!("belongs to the bundle {}, of which this", over.display());
+            assert!(said.contains(&named), "{arguments:?}: {said}");
+            assert!(said.contains("hint: unpack the image"), "{said}");
+        }
+        scratch.tool(&["umount", &path]).succeed();
+        assert_eq!(copy.join("rootfs/new").exists(), is_mounted);
+    }
+    trial.command(&[], "mount").arg(&over).succeed();
+    assert_eq!(fs::read(over.join("rootfs/new")).unwrap(), b"n");
+    trial.command(&[], "remove-bundle").arg(&over).succeed();
+    assert_eq!(containers(&trial), 0);
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn what_is_written_where_nothing_is_mounted_is_not_left_out_of_an_image_without_a_word() {
+    let scratch = Scratch::new(&[]);
+    let trial = Trial::new(&scratch, "beneath", &image());
+    trial.unpack_overlay(&[], &[]).succeed();
+    let over = trial.path("over");
+    trial.command(&[], "umount").arg(&over).succeed();
+    fs::write(over.join("rootfs/lost"), "l").unwrap();
+    let (image, path) = (trial.image(), over.display().to_string());
+    for arguments in [
+        &["repack", "--image", &image, &path][..],
+        &["diff", "--image", &image, "--bundle", &path],
+    ] {
+        let output = scratch.tool(arguments).output();
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("is not mounted"), "{arguments:?}: {said}");
+    }
+    // Mounted, what is beneath is as far away as below any mount.
+    trial.command(&[], "mount").arg(&over).succeed();
+    scratch
+        .tool(&["repack", "--image", &image, &path])
+        .succeed();
+    trial.command(&[], "umount").arg(&over).succeed();
+    fs::remove_file(over.join("rootfs/lost")).unwrap();
+    scratch
+        .tool(&["repack", "--image", &image, &path])
+        .succeed();
+    trial.command(&[], "remove-bundle").arg(&over).succeed();
+}

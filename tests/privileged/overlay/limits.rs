@@ -1,8 +1,11 @@
 //! As many layers as an image may have, and more than the kernel stacks; few open files.
 
+use std::os::unix::fs::{MetadataExt, chown};
+
 use super::Trial;
 use super::recipe::{Entry, What};
 use crate::machine::{Bounded, Scratch, said};
+use crate::tree::Tree;
 
 /// So many layers: each has a file of its own, changes one that all have, hides that of the layer ten below, and links to
 /// that of the one before in some of them.
@@ -55,58 +58,63 @@ fn the_old_call_says_that_there_are_too_many_layers() {
     assert!(!trial.path("over").exists());
 }
 
-#[test]
-#[ignore = "needs root: run with -- --include-ignored"]
-fn the_soft_limit_of_open_files_does_not_limit_the_layers() {
-    let scratch = Scratch::new(&[]);
-    let trial = Trial::new(&scratch, "few", &layers(300));
-    let flat = trial.flat(&[]);
-    Bounded::new("sh", 120)
-        .args(&["-c", "ulimit -Sn 256; exec \"$@\"", "sh"])
-        .arg(scratch.binary())
-        .args(&[
-            "unpack",
-            "--overlay",
-            "--no-sync",
-            "--image",
-            &trial.image(),
-        ])
-        .arg("--store")
-        .arg(trial.path("store"))
-        .arg(trial.path("over"))
-        .succeed();
-    let over = crate::tree::Tree::read(&trial.path("over/rootfs"));
-    flat.assert_same(&over, "300 layers with 256 open files");
-    trial
-        .command(&[], "remove-bundle")
-        .arg(trial.path("over"))
-        .succeed();
+/// Runs a command of the tested binary, with the store of a trial, that may have so many open files.
+fn with_open_files(count: u32, trial: &Trial<'_>, environment: &str, arguments: &[&str]) -> String {
+    Bounded::new("env", 120)
+        .arg(environment)
+        .args(&["sh", "-c", &format!("ulimit -n {count}; exec \"$@\""), "sh"])
+        .arg(trial.scratch.binary())
+        .args(arguments)
+        .succeed()
 }
 
 #[test]
 #[ignore = "needs root: run with -- --include-ignored"]
-fn many_layers_are_mounted_with_256_open_files_at_most() {
+fn hundreds_of_layers_need_few_open_files() {
     let scratch = Scratch::new(&[]);
-    let trial = Trial::new(&scratch, "few", &layers(128));
+    let trial = Trial::new(&scratch, "few", &layers(400));
+    let (image, store) = (trial.image(), trial.path("store").display().to_string());
+    let over = trial.path("over").display().to_string();
+    let maps = ["--uid-map", "0:100000:65536", "--gid-map", "0:200000:65536"];
     let flat = trial.flat(&[]);
-    Bounded::new("sh", 120)
-        .args(&["-c", "ulimit -n 256; exec \"$@\"", "sh"])
-        .arg(scratch.binary())
-        .args(&[
+    std::fs::remove_dir_all(trial.path("flat")).unwrap();
+    let mapped = trial.flat(&maps);
+    // Owners as they are, shown by mounts, and changed on disk.
+    for (what, environment, maps) in [
+        ("plain", "BUNDLE_MOUNT_API=fd", &[][..]),
+        ("by name", "BUNDLE_MOUNT_API=string", &[]),
+        ("mapped", "BUNDLE_MOUNT_API=fd", &maps),
+        ("copied", "BUNDLE_NO_IDMAP=1", &maps),
+    ] {
+        let unpack = [
             "unpack",
             "--overlay",
             "--no-sync",
+            "--store",
+            &store,
             "--image",
-            &trial.image(),
-        ])
-        .arg("--store")
-        .arg(trial.path("store"))
-        .arg(trial.path("over"))
-        .succeed();
-    let over = crate::tree::Tree::read(&trial.path("over/rootfs"));
-    flat.assert_same(&over, "128 layers with 256 open files");
-    trial
-        .command(&[], "remove-bundle")
-        .arg(trial.path("over"))
-        .succeed();
+        ];
+        let unpack = [&unpack[..], &[&image, &over], maps].concat();
+        with_open_files(64, &trial, environment, &unpack);
+        for verb in ["umount", "mount"] {
+            with_open_files(64, &trial, environment, &[verb, &over]);
+        }
+        let rootfs = trial.path("over/rootfs");
+        let flat = if maps.is_empty() { &flat } else { &mapped };
+        flat.assert_same(&Tree::read(&rootfs), what);
+        std::fs::write(rootfs.join("d/new"), "n").unwrap();
+        let owner = std::fs::metadata(&rootfs).unwrap();
+        chown(rootfs.join("d/new"), Some(owner.uid()), Some(owner.gid())).unwrap();
+        std::fs::remove_file(rootfs.join("all")).unwrap();
+        let made = format!("{}:made", trial.path("layout").display());
+        with_open_files(
+            64,
+            &trial,
+            environment,
+            &["repack", "--image", &made, &over],
+        );
+        let names = crate::edit::top_names(&trial.path("layout"), "made");
+        assert_eq!(names, [".", ".wh.all", "d/", "d/new"], "{what}");
+        with_open_files(64, &trial, environment, &["remove-bundle", &over]);
+    }
 }

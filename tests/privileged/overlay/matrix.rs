@@ -26,14 +26,14 @@ fn link(path: &str, target: &str) -> Entry {
 }
 
 /// The name of a case, its layers from the lowest, a path that is seen, and one that is not.
-type Case = (
+pub type Case = (
     &'static str,
     Vec<Vec<Entry>>,
     &'static str,
     Option<&'static str>,
 );
 
-fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<Case> {
     let root = Entry::new("", What::Directory).with(0o711, 7, 8);
     let root = root.xattr("user.root", b"1");
     let old = || vec![dir("s"), file("s/old")];

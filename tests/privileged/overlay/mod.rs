@@ -5,7 +5,8 @@
 //! - `property`: any image
 //! - `found`: what that has found
 //! - `limits`: many layers, few open files
-//! - `maps`: other owners
+//! - `maps`: other owners; `rootless`: ordinary users in user namespaces
+//! - `parts`: images of which the store has lost something
 //! - `bundles`: what a command leaves behind, who holds a mount, odd paths, runtimes
 
 mod bundles;
@@ -13,8 +14,10 @@ mod found;
 mod limits;
 mod maps;
 mod matrix;
+mod parts;
 mod property;
 mod recipe;
+mod rootless;
 
 use std::path::{Path, PathBuf};
 
