@@ -130,7 +130,11 @@ fn a_refreshed_bundle_packs_only_what_comes_after() {
     scratch.ok("repack --refresh-bundle --image x:b b");
     scratch.ok("repack --image x:c b");
     assert_eq!(layers(&scratch, "x:c"), layers(&scratch, "x:b"));
+    // Or the root has changed too, where a second has begun in between.
+    let rootfs = fs::File::open(scratch.path("b/rootfs")).unwrap();
+    let time = rootfs.metadata().unwrap().modified().unwrap();
     scratch.write("b/rootfs/two", "2");
+    rootfs.set_modified(time).unwrap();
     scratch.ok("repack --refresh-bundle --image x:b b");
     assert_eq!(layers(&scratch, "x:b").len(), 4);
     assert_eq!(scratch.ok("diff --image x:c x:b"), "A /two\n");
