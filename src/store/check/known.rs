@@ -13,6 +13,8 @@ pub(super) struct Known {
     pub(super) images: Vec<StoredImage>,
     pub(super) containers: Vec<Container>,
     pub(super) names: Vec<(String, Digest)>,
+    /// Committed snapshots, and their chains.
+    pub(super) snapshots: Vec<(String, Option<ChainId>)>,
 }
 
 impl Known {
@@ -21,6 +23,7 @@ impl Known {
         let mut known = Self {
             // One that cannot be read keeps the others from being listed; it is told by itself.
             names: store.names().unwrap_or_default(),
+            snapshots: store.committed_snapshots().unwrap_or_default(),
             ..Self::default()
         };
         for id in store.chains()? {
@@ -73,6 +76,9 @@ impl Known {
         let containers = self.containers.iter();
         let on = containers.filter(|container| chains.contains(&container.meta().chain));
         found.extend(on.map(|container| format!("container {}", container.key())));
+        let snapshots = self.snapshots.iter();
+        let of = snapshots.filter(|(_, chain)| chains.contains(chain));
+        found.extend(of.map(|(name, _)| format!("snapshot {name}")));
         found
     }
 

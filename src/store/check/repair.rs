@@ -143,6 +143,13 @@ impl Repair<'_> {
                 }
                 Ok(Action::Repaired)
             }
+            (Object::Snapshot(name), ProblemKind::Incomplete) => {
+                let mut snapshots = self.known.snapshots.iter();
+                let found = snapshots.find(|(known, _)| known == name);
+                let (_, chain) = found.ok_or_else(|| cannot("it is gone"))?;
+                self.unpack(&self.layers_of(chain.as_ref())?)?;
+                Ok(Action::Repaired)
+            }
             (Object::Name(name), ProblemKind::Incomplete) => {
                 // Somebody may have brought the image in by now.
                 match self.store.image(name) {
