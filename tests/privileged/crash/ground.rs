@@ -309,10 +309,15 @@ pub fn inventory(path: &Path) -> BTreeMap<&'static str, Vec<String>> {
     let layers = layers.iter().map(ToString::to_string).collect();
     let containers = store.containers().unwrap().into_iter();
     let chains = containers.map(|container| format!("{:?}", container.meta().chain));
-    let mut found = BTreeMap::from([("layers", layers), ("containers", chains.collect())]);
+    let mut chains: Vec<_> = chains.collect();
+    chains.sort();
+    let mut found = BTreeMap::from([("layers", layers), ("containers", chains)]);
     for name in ["chains", "patches", "images", "names", "blobs"] {
         found.insert(name, names_in(&path.join(name)));
     }
+    let snapshots = store.snapshots().unwrap().into_iter();
+    let snapshots = snapshots.map(|snapshot| snapshot.name);
+    found.insert("snapshots", snapshots.collect());
     found.insert(
         "mounts",
         vec![names_in(&path.join("mounts")).len().to_string()],
