@@ -61,12 +61,11 @@ pub fn commit(
     let difference = Difference::find(store, key.as_str(), None)?;
     let chain = store.container(key)?.meta().chain.clone();
     let committed = || format!("commit container {key}");
-    match &options.image {
-        Some(image) => commit_image(store, &difference, chain.as_ref(), image, options, progress),
-        None => {
-            let is_changed = !difference.changes().is_empty();
-            commit_chain(store, key, is_changed, options, progress)
-        }
+    if let Some(image) = &options.image {
+        commit_image(store, &difference, chain.as_ref(), image, options, progress)
+    } else {
+        let is_changed = !difference.changes().is_empty();
+        commit_chain(store, key, is_changed, options, progress)
     }
     .context(committed)
 }

@@ -33,20 +33,17 @@ pub fn remove(store: &Store, word: &str) -> Result<Removed> {
             Ok(Removed::Container(container.key().clone()))
         }
         Meant::Image(image) => {
-            refuse_used(store, image.chain_id(), &format!("image {word}"))?;
+            refuse_used(store, image.chain_id().as_ref(), &format!("image {word}"))?;
             store.remove_image(image.digest())?;
             Ok(Removed::Image(image.digest().clone()))
         }
         Meant::Chain(chain) => {
             let snapshots = store.committed_snapshots()?.into_iter();
-            let id = chain.id.filter(|id| {
-                let name = id.to_string();
-                snapshots.clone().any(|(snapshot, _)| snapshot == name)
-            });
-            let Some(id) = id else {
+            let names: Vec<String> = snapshots.map(|(name, _)| name).collect();
+            let Some(id) = chain.id.filter(|id| names.contains(&id.to_string())) else {
                 return Err(goes_by_itself(word));
             };
-            refuse_used(store, Some(id.clone()), &format!("chain {word}"))?;
+            refuse_used(store, Some(&id), &format!("chain {word}"))?;
             StoreSnapshots::new(store)?.remove(&id.to_string())?;
             Ok(Removed::Snapshot(id))
         }
@@ -60,8 +57,8 @@ fn goes_by_itself(word: &str) -> Error {
     error.with_hint("remove images, commits and containers, then run `bundle store gc`")
 }
 
-fn refuse_used(store: &Store, chain: Option<ChainId>, what: &str) -> Result<()> {
-    let Some(user) = user_of(store, &chain)? else {
+fn refuse_used(store: &Store, chain: Option<&ChainId>, what: &str) -> Result<()> {
+    let Some(user) = user_of(store, chain)? else {
         return Ok(());
     };
     let message = format!("{what}: {user}");
@@ -70,21 +67,23 @@ fn refuse_used(store: &Store, chain: Option<ChainId>, what: &str) -> Result<()> 
 }
 
 /// Who needs a chain to be there that an image or a snapshot keeps, unless another one keeps it, too.
-fn user_of(store: &Store, chain: &Option<ChainId>) -> Result<Option<String>> {
+fn user_of(store: &Store, chain: Option<&ChainId>) -> Result<Option<String>> {
     let images = store.images()?.into_iter();
-    let kept_by_images = images.filter(|image| image.chain_id() == *chain).count();
+    let kept_by_images = images
+        .filter(|image| image.chain_id().as_ref() == chain)
+        .count();
     let snapshots = store.committed_snapshots()?.into_iter();
-    let kept_by_snapshots = snapshots.filter(|(_, kept)| kept == chain).count();
+    let kept_by_snapshots = snapshots.filter(|(_, kept)| kept.as_ref() == chain).count();
     if kept_by_images + kept_by_snapshots > 1 {
         return Ok(None);
     }
     for container in store.containers()? {
-        if container.meta().chain == *chain {
+        if container.meta().chain.as_ref() == chain {
             return Ok(Some(format!("container {} is laid on it", container.key())));
         }
     }
     for mount in live_mounts(store)? {
-        if mount.chain == *chain {
+        if mount.chain.as_ref() == chain {
             let target = mount.target.display();
             return Ok(Some(format!("it is mounted on {target}")));
         }

@@ -18,6 +18,17 @@ use crate::image::{Image, Layer};
 use crate::machine::{Bounded, Scratch, Tmpfs, names_in, said};
 use crate::tree::Tree;
 
+/// Unpacks the image onto the store.
+pub const UNPACK: [&str; 7] = [
+    "unpack",
+    "--overlay",
+    "--store",
+    "store",
+    "--image",
+    "image:latest",
+    "b",
+];
+
 /// Seconds after which a command is ended: far more than it takes beside any other load.
 pub const LONG: u32 = 600;
 

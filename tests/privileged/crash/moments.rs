@@ -8,20 +8,10 @@ use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::ground::{Ground, addition, base, inventory};
+use super::ground::{Ground, UNPACK, addition, base, inventory};
 use crate::image::{Image, Layer};
 use crate::machine::names_in;
 use crate::tree::Tree;
-
-const UNPACK: [&str; 7] = [
-    "unpack",
-    "--overlay",
-    "--store",
-    "store",
-    "--image",
-    "image:latest",
-    "b",
-];
 
 /// Layers of some megabytes.
 fn some_megabytes() -> Image {

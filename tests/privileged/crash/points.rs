@@ -3,20 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use super::ground::{Ground, base, inventory, plain, reaching};
+use super::ground::{Ground, UNPACK, base, inventory, plain, reaching};
 use crate::image::{Image, Layer, layers_of};
 use crate::machine::names_in;
 use crate::tree::Tree;
-
-const UNPACK: [&str; 7] = [
-    "unpack",
-    "--overlay",
-    "--store",
-    "store",
-    "--image",
-    "image:latest",
-    "b",
-];
 
 /// More points than are tried of any command.
 const MANY: usize = 2000;

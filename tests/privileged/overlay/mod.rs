@@ -48,8 +48,12 @@ impl<'s> Trial<'s> {
 
     /// A command of the tested binary with this store, after variables of the environment.
     fn command(&self, environment: &[&str], command: &str) -> Bounded {
-        Bounded::new("env", 120)
-            .args(environment)
+        self.run_by(Bounded::new("env", 120).args(environment), command)
+    }
+
+    /// The same, run by another command.
+    fn run_by(&self, runner: Bounded, command: &str) -> Bounded {
+        runner
             .arg(self.scratch.binary())
             .args(&[command, "--no-sync", "--store"])
             .arg(self.path("store"))
@@ -61,7 +65,12 @@ impl<'s> Trial<'s> {
     }
 
     fn unpack_overlay(&self, environment: &[&str], options: &[&str]) -> Bounded {
-        self.command(environment, "unpack")
+        self.unpacking(Bounded::new("env", 120).args(environment), options)
+    }
+
+    /// The same, run by another command.
+    fn unpacking(&self, runner: Bounded, options: &[&str]) -> Bounded {
+        self.run_by(runner, "unpack")
             .args(&["--overlay", "--image", &self.image()])
             .args(options)
             .arg(self.path("over"))
@@ -75,6 +84,11 @@ impl<'s> Trial<'s> {
     /// What the overlay bundle shows; it is gone then.
     fn overlay(&self, environment: &[&str], options: &[&str]) -> Tree {
         self.unpack_overlay(environment, options).succeed();
+        self.seen_and_removed()
+    }
+
+    /// What an overlay bundle that is there shows; it is gone then.
+    fn seen_and_removed(&self) -> Tree {
         let tree = Tree::read(&self.path("over/rootfs"));
         self.command(&[], "remove-bundle")
             .arg(self.path("over"))
