@@ -48,12 +48,8 @@ impl<'s> Trial<'s> {
 
     /// A command of the tested binary with this store, after variables of the environment.
     fn command(&self, environment: &[&str], command: &str) -> Bounded {
-        self.run_by(Bounded::new("env", 120).args(environment), command)
-    }
-
-    /// The same, run by another command.
-    fn run_by(&self, runner: Bounded, command: &str) -> Bounded {
-        runner
+        Bounded::new("env", 120)
+            .args(environment)
             .arg(self.scratch.binary())
             .args(&[command, "--no-sync", "--store"])
             .arg(self.path("store"))
@@ -65,12 +61,7 @@ impl<'s> Trial<'s> {
     }
 
     fn unpack_overlay(&self, environment: &[&str], options: &[&str]) -> Bounded {
-        self.unpacking(Bounded::new("env", 120).args(environment), options)
-    }
-
-    /// The same, run by another command.
-    fn unpacking(&self, runner: Bounded, options: &[&str]) -> Bounded {
-        self.run_by(runner, "unpack")
+        self.command(environment, "unpack")
             .args(&["--overlay", "--image", &self.image()])
             .args(options)
             .arg(self.path("over"))
@@ -84,11 +75,6 @@ impl<'s> Trial<'s> {
     /// What the overlay bundle shows; it is gone then.
     fn overlay(&self, environment: &[&str], options: &[&str]) -> Tree {
         self.unpack_overlay(environment, options).succeed();
-        self.seen_and_removed()
-    }
-
-    /// What an overlay bundle that is there shows; it is gone then.
-    fn seen_and_removed(&self) -> Tree {
         let tree = Tree::read(&self.path("over/rootfs"));
         self.command(&[], "remove-bundle")
             .arg(self.path("over"))
