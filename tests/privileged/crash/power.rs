@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::ground::{Ground, LONG, assert_sound, plain, reaching};
 use crate::image::{Image, layers_of};
-use crate::machine::{Bounded, said};
+use crate::machine::{Bounded, names_in, said};
 use crate::tree::Tree;
 
 const UNPACK: [&str; 7] = [
@@ -107,6 +107,9 @@ impl Disk {
         self.copy(self.first, "used.img");
         self.mount("used.img");
         let died = self.ground.dies(passed, command);
+        // Whoever tidies up the machine meanwhile proves nothing.
+        let disk = self.ground.path("disk");
+        assert!(self.ground.mounted().contains(&disk), "the disk is gone");
         let written = || {
             let image = fs::metadata(self.ground.path("used.img")).unwrap();
             (image.mtime(), image.mtime_nsec())
@@ -123,7 +126,9 @@ impl Disk {
             .args(&["-f", "-y"])
             .arg(self.ground.path("cut.img"))
             .output();
-        assert!(checked.status.code() <= Some(1), "{}", said(&checked));
+        // Shown where something fails.
+        eprintln!("{}", said(&checked));
+        assert!(checked.status.code() <= Some(1), "e2fsck fails");
         self.mount("cut.img");
         died
     }
@@ -160,8 +165,10 @@ fn assert_power_may_fail(image: Image, kind: Kind, first: usize) {
         eprintln!("{at}");
         let died = disk.cut(passed, &UNPACK);
         if !died {
-            assert!(disk.path("b/rootfs").exists(), "the bundle was there");
-            assert!(disk.path("b/config.json").exists(), "the bundle was there");
+            for name in ["b", "b/rootfs", "b/config.json"] {
+                let there = names_in(&disk.path(""));
+                assert!(disk.path(name).exists(), "{name} was there, of {there:?}");
+            }
         }
         disk.assert_recovers(&flat, &at);
         disk.ground.unmount_all();
