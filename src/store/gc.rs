@@ -132,7 +132,7 @@ impl Store {
             }
         }
         let snapshots = self.committed_snapshots()?.into_iter();
-        used.extend(snapshots.map(|(_, chain)| chain));
+        used.extend(snapshots.map(|snapshot| snapshot.chain));
         for mount in self.mounts()? {
             if mount.is_live()? {
                 used.insert(mount.chain);
@@ -150,6 +150,9 @@ impl Store {
                 // Also where its chain is not recorded.
                 layers.extend(image.diff_ids.iter().map(LayerId::of));
             }
+        }
+        for snapshot in self.committed_snapshots()? {
+            layers.extend(snapshot.diff_ids.iter().map(LayerId::of));
         }
         for chain in used
             .iter()

@@ -39,7 +39,7 @@ pub fn remove(store: &Store, word: &str) -> Result<Removed> {
         }
         Meant::Chain(chain) => {
             let snapshots = store.committed_snapshots()?.into_iter();
-            let names: Vec<String> = snapshots.map(|(name, _)| name).collect();
+            let names: Vec<String> = snapshots.map(|snapshot| snapshot.name).collect();
             let Some(id) = chain.id.filter(|id| names.contains(&id.to_string())) else {
                 return Err(goes_by_itself(word));
             };
@@ -73,7 +73,9 @@ fn user_of(store: &Store, chain: Option<&ChainId>) -> Result<Option<String>> {
         .filter(|image| image.chain_id().as_ref() == chain)
         .count();
     let snapshots = store.committed_snapshots()?.into_iter();
-    let kept_by_snapshots = snapshots.filter(|(_, kept)| kept.as_ref() == chain).count();
+    let kept_by_snapshots = snapshots
+        .filter(|kept| kept.chain.as_ref() == chain)
+        .count();
     if kept_by_images + kept_by_snapshots > 1 {
         return Ok(None);
     }

@@ -4,6 +4,7 @@ use oci_cas::Digest;
 
 use crate::error::Result;
 use crate::image::{ChainId, DiffId};
+use crate::store::snapshot::KeptChain;
 use crate::store::{Chain, Container, Key, LayerId, MountRecord, PatchId, Store, StoredImage};
 
 /// What can be read of a store.
@@ -13,8 +14,7 @@ pub(super) struct Known {
     pub(super) images: Vec<StoredImage>,
     pub(super) containers: Vec<Container>,
     pub(super) names: Vec<(String, Digest)>,
-    /// Committed snapshots, and their chains.
-    pub(super) snapshots: Vec<(String, Option<ChainId>)>,
+    pub(super) snapshots: Vec<KeptChain>,
 }
 
 impl Known {
@@ -77,8 +77,8 @@ impl Known {
         let on = containers.filter(|container| chains.contains(&container.meta().chain));
         found.extend(on.map(|container| format!("container {}", container.key())));
         let snapshots = self.snapshots.iter();
-        let of = snapshots.filter(|(_, chain)| chains.contains(chain));
-        found.extend(of.map(|(name, _)| format!("snapshot {name}")));
+        let of = snapshots.filter(|snapshot| chains.contains(&snapshot.chain));
+        found.extend(of.map(|snapshot| format!("snapshot {}", snapshot.name)));
         found
     }
 
@@ -89,7 +89,8 @@ impl Known {
         };
         let images = self.images.iter().map(|image| &image.diff_ids);
         let chains = self.chains.iter().map(|chain| &chain.diff_ids);
-        for diff_ids in images.chain(chains) {
+        let snapshots = self.snapshots.iter().map(|snapshot| &snapshot.diff_ids);
+        for diff_ids in images.chain(snapshots).chain(chains) {
             let mut so_far: Option<ChainId> = None;
             for (place, diff_id) in diff_ids.iter().enumerate() {
                 let next = match &so_far {

@@ -7,6 +7,7 @@ use super::known::{Known, digest_in, image_digests};
 use super::report::{CheckReport, Object, Problem, ProblemKind};
 use super::store::IN_THE_MAKING;
 use crate::error::{Error, Result};
+use crate::store::snapshot::KeptChain;
 use crate::store::text::Text;
 use crate::store::{Chain, Key, Store, json};
 
@@ -156,7 +157,7 @@ impl Store {
 
     /// Active snapshots and views are containers, too; what is told here is of those that keep a chain.
     pub(super) fn check_snapshots(&self, known: &Known, report: &mut CheckReport) -> Result<()> {
-        for (name, chain) in &known.snapshots {
+        for KeptChain { name, chain, .. } in &known.snapshots {
             // A record that cannot be read is the chain's problem.
             if matches!(self.recorded_chain(chain.as_ref()), Ok(None)) {
                 report.problems.push(Problem::new(

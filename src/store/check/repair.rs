@@ -145,9 +145,9 @@ impl Repair<'_> {
             }
             (Object::Snapshot(name), ProblemKind::Incomplete) => {
                 let mut snapshots = self.known.snapshots.iter();
-                let found = snapshots.find(|(known, _)| known == name);
-                let (_, chain) = found.ok_or_else(|| cannot("it is gone"))?;
-                self.unpack(&self.layers_of(chain.as_ref())?)?;
+                let found = snapshots.find(|known| known.name == *name);
+                let found = found.ok_or_else(|| cannot("it is gone"))?;
+                self.unpack(&found.diff_ids)?;
                 Ok(Action::Repaired)
             }
             (Object::Name(name), ProblemKind::Incomplete) => {

@@ -255,9 +255,9 @@ impl<'s> Repository<'s> {
                 return fail(format!("image {} has it", image.digest()));
             }
         }
-        for (name, chain) in self.store.committed_snapshots()? {
-            if chain.as_ref() == Some(id) {
-                return fail(format!("snapshot {name:?} is of it"));
+        for snapshot in self.store.committed_snapshots()? {
+            if snapshot.chain.as_ref() == Some(id) {
+                return fail(format!("snapshot {:?} is of it", snapshot.name));
             }
         }
         Ok(())

@@ -35,6 +35,17 @@ pub struct StoreSnapshots<'s> {
     records: Records,
 }
 
+/// A committed snapshot, as what it keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptChain {
+    /// Its name.
+    pub name: String,
+    /// The chain that it is; none for the one without layers.
+    pub chain: Option<ChainId>,
+    /// The layers of the chain, bottom first.
+    pub diff_ids: Vec<DiffId>,
+}
+
 impl<'s> StoreSnapshots<'s> {
     /// The snapshots in a store.
     ///
@@ -137,6 +148,7 @@ impl<'s> StoreSnapshots<'s> {
         let mut snapshot =
             Snapshot::new(Kind::Committed, &name, parent.as_deref(), &options, place);
         snapshot.content = Some(name);
+        snapshot.layers.clone_from(&chain.diff_ids);
         snapshot.usage = taken.map(room);
         locked.insert(&snapshot)
     }
@@ -215,6 +227,7 @@ impl<'s> StoreSnapshots<'s> {
         let place = active.place.clone();
         let mut committed = Snapshot::new(Kind::Committed, name, parent.as_deref(), options, place);
         committed.content = made.chain.id.map(|id| id.to_string());
+        committed.layers = made.chain.diff_ids;
         committed.usage = Some(room(taken));
         self.records.lock()?.commit(active, &committed)?;
         // Where it is still mounted it stays for `cleanup`.
@@ -343,19 +356,23 @@ impl Store {
         Ok(all.map(|snapshot| snapshot.info).collect())
     }
 
-    /// The names of committed snapshots, and the chains that they are.
+    /// What committed snapshots keep, in the order of their names.
     ///
     /// # Errors
     ///
     /// Fails if a record cannot be read.
-    pub fn committed_snapshots(&self) -> Result<Vec<(String, Option<ChainId>)>> {
+    pub fn committed_snapshots(&self) -> Result<Vec<KeptChain>> {
         let all = self.all_snapshots()?.into_iter();
         let committed = all.filter(|snapshot| snapshot.info.kind == Kind::Committed);
-        let pairs = committed.map(|snapshot| {
+        let kept = committed.map(|snapshot| {
             let chain = snapshot.content.as_deref();
-            Ok((snapshot.info.name, chain.map(str::parse).transpose()?))
+            Ok(KeptChain {
+                name: snapshot.info.name,
+                chain: chain.map(str::parse).transpose()?,
+                diff_ids: snapshot.layers,
+            })
         });
-        pairs.collect()
+        kept.collect()
     }
 
     fn all_snapshots(&self) -> Result<Vec<Snapshot>> {

@@ -146,6 +146,50 @@ fn what_is_made_of_layers_is_made_again() {
 
 #[test]
 #[ignore = "needs root: mounts"]
+fn the_chain_of_a_commit_is_made_again_and_gc_leaves_its_layers_meanwhile() {
+    let fixture = Fixture::filled();
+    let target = fixture.mount_box();
+    fs::write(target.join("new"), "new").unwrap();
+    let committed = fixture.json(&["store", "commit", "box"]);
+    let chain = committed["chain_id"].as_str().unwrap();
+    fixture.tool(&["store", "umount", "box"]).succeed();
+    let record = fixture
+        .path("store/chains")
+        .join(chain.replace(':', "-") + ".json");
+    for (damage, problem) in [
+        ("broken", "chain unreadable"),
+        ("gone", "snapshot incomplete"),
+    ] {
+        if damage == "broken" {
+            fs::write(&record, "{").unwrap();
+        } else {
+            fs::remove_file(&record).unwrap();
+            fixture.tool(&["store", "gc"]).succeed();
+        }
+        let (code, report) = fixture.check(&[]);
+        let found = Fixture::problems(&report);
+        assert_eq!((code, found), (1, vec![format!("{problem} none")]));
+        let (code, report) = fixture.check(&["--repair"]);
+        assert_eq!(code, 2, "{report}");
+        fixture.assert_sound();
+    }
+    let users = fixture.json(&["store", "inspect", chain]);
+    assert_eq!(users["chain"]["diff_ids"].as_array().unwrap().len(), 4);
+    // What is not its own is still told of it.
+    let patch = fixture
+        .path("store/patches")
+        .join(users["chain"]["patch"]["id"].as_str().unwrap());
+    fs::set_permissions(&patch, fs::Permissions::from_mode(0o700)).unwrap();
+    let (_, report) = fixture.check(&[]);
+    let needed_by = report["problems"][0]["needed_by"].to_string();
+    assert!(
+        needed_by.contains(&format!("snapshot {chain}")),
+        "{needed_by}"
+    );
+}
+
+#[test]
+#[ignore = "needs root: mounts"]
 fn what_a_mount_shows_and_what_has_no_blob_is_left_as_it_is() {
     let fixture = Fixture::filled();
     let target = fixture.mount_box();
