@@ -39,7 +39,7 @@ fn what_nobody_is_seen_to_use_is_unmounted_as_soon_as_it_is_let_go_of() {
     stack.mount(None).unwrap().attach(&target).unwrap();
     // The kernel's own use of a file is no process's.
     let image = path.join("image");
-    fs::write(&image, [0; 1 << 16]).unwrap();
+    fs::write(&image, vec![0; 1 << 16]).unwrap();
     let device = Bounded::new("losetup", 60)
         .args(&["--find", "--show"])
         .arg(&image)
