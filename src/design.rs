@@ -152,6 +152,13 @@
 //!
 //! **Containers whose bundle is gone** go with `gc` if nothing was changed in them, and with `gc --abandoned` otherwise.
 //!
+//! **`gc` keeps what a root names, not only what it stacks.** A layer in the place of which there is a variant, or which was
+//! merged with others, takes room as long as its image is there. Without it, nothing could be laid on that image, a commit
+//! of a container for one, but from a blob that may be gone by then.
+//!
+//! **What was committed is a root.** `store commit` makes an image where it is told a layout. Otherwise it makes a committed
+//! snapshot of the chain's own name, as containerd names them, and not an image: that would need the blobs of all layers.
+//!
 //! # The systems that this one answers
 //!
 //! What each name of theirs is here. A test checks that the targets exist.

@@ -7,7 +7,7 @@
 //! | file | what |
 //! |---|---|
 //! | `root.rs` | paths inside a root |
-//! | `dir.rs` | one open directory: look, create |
+//! | `dir.rs`, `make.rs` | one open directory: look, create |
 //! | `file.rs` | a new file being written |
 //! | `remove.rs` | removing whole trees |
 //! | `descent.rs` | going down a tree and up again, however deep it is |
@@ -47,6 +47,7 @@ mod idmap;
 pub mod input;
 mod live;
 pub mod lock;
+mod make;
 pub mod marks;
 mod metadata;
 pub mod mount;

@@ -3,6 +3,8 @@
 //! A chain is a record in `chains/`, written when its layers are there. It can be made again from them at any time, so
 //! it is an index and no content: whoever takes away a layer takes away the chains that have it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::id::LayerId;
@@ -56,6 +58,13 @@ impl Chain {
         ChainId::of(below)
     }
 
+    /// All layers that stay as long as it does: those that are stacked, and those that it names. Where a variant or a merged
+    /// layer is stacked in the place of one of these, that one is still what chains which are laid on this one are made of.
+    pub fn needs(&self) -> BTreeSet<LayerId> {
+        let named = self.diff_ids.iter().map(LayerId::of);
+        named.chain(self.layers.iter().cloned()).collect()
+    }
+
     fn record(&self) -> Record {
         let text = |id: &ChainId| id.to_string();
         Record {
@@ -105,8 +114,8 @@ impl Store {
         let Some(chain) = self.recorded_chain(id)? else {
             return Ok(None);
         };
-        for layer in &chain.layers {
-            if !self.has_layer(layer)? {
+        for layer in chain.needs() {
+            if !self.has_layer(&layer)? {
                 return Ok(None);
             }
         }
@@ -125,11 +134,11 @@ impl Store {
         Ok(chain)
     }
 
-    /// A chain by its name.
+    /// A chain by its name, if what is stacked is there.
     ///
     /// # Errors
     ///
-    /// [`Reason::LayerUnknown`] if it is not recorded, or if a part of it is missing.
+    /// [`Reason::LayerUnknown`] if it is not recorded, or if a layer that it stacks is missing.
     pub fn chain(&self, id: Option<&ChainId>) -> Result<Chain> {
         let name = || id.map_or_else(|| EMPTY.to_owned(), ToString::to_string);
         let Some(chain) = self.recorded_chain(id)? else {

@@ -1,7 +1,10 @@
 //! What nothing needs any more.
 //!
-//! Roots are the images, the containers and what is mounted. What they do not lead to moves to the trash while nobody
-//! else uses the store, which takes as long as a few renames do; deleting comes after.
+//! Roots are the images, the containers, the committed snapshots and what is mounted. What they do not lead to moves to the
+//! trash while nobody else uses the store, which takes as long as a few renames do; deleting comes after.
+//!
+//! A layer that a root names stays, even where nothing but a variant of it is stacked: who lays another layer on that image
+//! needs it, and the blob may be gone by then.
 
 use std::collections::BTreeSet;
 
@@ -47,8 +50,8 @@ pub struct GcReport {
 }
 
 impl Store {
-    /// Takes away what nothing needs: layers, chains and patches of no image, container or mount; containers whose
-    /// bundle is gone and in which nothing was changed; leftovers of killed processes.
+    /// Takes away what nothing needs: layers, chains and patches of no image, container, committed snapshot or mount;
+    /// containers whose bundle is gone and in which nothing was changed; leftovers of killed processes.
     ///
     /// A death on the way leaves less to take.
     ///
@@ -128,7 +131,8 @@ impl Store {
                 used.insert(container.meta().chain.clone());
             }
         }
-        used.extend(self.snapshot_chains()?);
+        let snapshots = self.committed_snapshots()?.into_iter();
+        used.extend(snapshots.map(|snapshot| snapshot.chain));
         for mount in self.mounts()? {
             if mount.is_live()? {
                 used.insert(mount.chain);
@@ -139,18 +143,23 @@ impl Store {
 
     fn collect_layers(&self, options: GcOptions, report: &mut GcReport) -> Result<()> {
         let mut used = self.chains_in_use(report)?;
+        let (mut layers, mut patches) = (BTreeSet::new(), BTreeSet::new());
         for image in self.images()? {
             if !report.images.contains(image.digest()) {
                 used.insert(image.chain_id());
+                // Also where its chain is not recorded.
+                layers.extend(image.diff_ids.iter().map(LayerId::of));
             }
         }
-        let (mut layers, mut patches) = (BTreeSet::new(), BTreeSet::new());
+        for snapshot in self.committed_snapshots()? {
+            layers.extend(snapshot.diff_ids.iter().map(LayerId::of));
+        }
         for chain in used
             .iter()
             .filter_map(|id| self.recorded_chain(id.as_ref()).transpose())
         {
             let chain = chain?;
-            layers.extend(chain.layers);
+            layers.extend(chain.needs());
             patches.insert(chain.patch);
         }
         for mount in self.mounts()? {
@@ -198,6 +207,9 @@ impl Store {
         let mut forgotten = atomic::sweep(self.dir())?;
         for name in ["chains", "images", "mounts", "names"] {
             forgotten += atomic::sweep(&self.sub(name)?)?;
+        }
+        if let Some(snapshots) = self.dir().open_dir_if_any(b"snapshots")? {
+            forgotten += atomic::sweep(&snapshots)?;
         }
         for container in self.containers()? {
             forgotten += atomic::sweep(container.dir())?;

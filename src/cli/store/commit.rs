@@ -13,8 +13,9 @@ use crate::cli::time::source_date_epoch;
 /// makes a layer of what has been changed in a container
 ///
 /// The layer is laid on the chain of the container, and the digest of its archive and the ID of the new chain are printed.
-/// With --image, it becomes an image, too, in the layout of the one that the container is laid on. The container stays as
-/// it is.
+/// With --image, it becomes an image, too, in the layout of the one that the container is laid on; without, the chain
+/// stays in the store as a snapshot ('store ls snapshots') until 'store remove' is given its ID. The container stays as it
+/// is.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// tag of the new image, in an OCI layout: 'path[:tag]'

@@ -11,8 +11,8 @@ use super::{Common, Exit, Ui};
 
 /// removes what nothing in the store needs
 ///
-/// That is: layers, chains and patches of no image, container or mount; containers whose bundle is gone and in which
-/// nothing was changed; what killed processes have left.
+/// That is: layers, chains and patches of no image, commit, container or mount; containers whose bundle is gone and in
+/// which nothing was changed; what killed processes have left.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// remove nothing, but list what would be removed

@@ -58,7 +58,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
             let mut chains = Vec::new();
             for id in users {
                 let chain = store.find_chain(id.as_ref())?;
-                if chain.is_some_and(|chain| chain.layers.contains(layer.id())) {
+                if chain.is_some_and(|chain| chain.needs().contains(layer.id())) {
                     chains.push(output::chain_id(id.as_ref()));
                 }
             }

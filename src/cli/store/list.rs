@@ -11,7 +11,7 @@ use super::{Common, Exit, Ui};
 use crate::cli::log::printable;
 use crate::cli::size::human;
 
-/// lists images, layers, containers, mounts or chains
+/// lists images, layers, containers, mounts, chains or snapshots
 ///
 /// Prints a table. The size of an image is that of the blobs of its layers, the size of a layer that of the files in it;
 /// what they take on the disk, 'store usage' measures.
@@ -20,7 +20,7 @@ pub struct Args {
     #[command(flatten)]
     pub common: Common,
 
-    /// what is listed: images (the default), layers, containers, mounts, chains
+    /// what is listed: images (the default), layers, containers, mounts, chains, snapshots
     #[arg(
         value_name = "kind",
         default_value = "images",
@@ -36,6 +36,7 @@ enum Kind {
     Containers,
     Mounts,
     Chains,
+    Snapshots,
 }
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
@@ -46,6 +47,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
         Kind::Containers => containers(&store)?,
         Kind::Mounts => mounts(&store)?,
         Kind::Chains => chains(&store)?,
+        Kind::Snapshots => snapshots(&store)?,
     };
     args.common.answer(ui, &Value::Array(json), || text)
 }
@@ -156,6 +158,22 @@ fn chains(store: &Store) -> Result<Listed> {
             chain.diff_ids.len().to_string(),
             chain.layers.len().to_string(),
             chain.patch.to_string(),
+        ]);
+    }
+    Ok((json, table(&rows)))
+}
+
+fn snapshots(store: &Store) -> Result<Listed> {
+    let mut json = Vec::new();
+    let mut rows = head(["NAME", "KIND", "PARENT", "CREATED"]);
+    for info in store.snapshots()? {
+        json.push(output::snapshot(&info));
+        let parent = info.parent.as_deref();
+        rows.push([
+            printable(&info.name),
+            info.kind.to_string(),
+            parent.map_or_else(|| "-".to_owned(), printable),
+            output::moment(info.created),
         ]);
     }
     Ok((json, table(&rows)))

@@ -3,12 +3,14 @@
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 use oci_bundle::Result;
 use oci_bundle::fs::usage::Usage;
 use oci_bundle::fs::{IdMap, MapOptions};
 use oci_bundle::image::{ChainId, Descriptor};
+use oci_bundle::store::snapshot::Info;
 use oci_bundle::store::{Chain, Container, MountRecord, Store, StoredImage};
 use serde_json::{Map, Value, json};
 
@@ -103,6 +105,12 @@ pub fn time(seconds: u64) -> String {
     stamp.map_or_else(|| format!("@{seconds}"), |stamp| stamp.to_string())
 }
 
+/// A moment as RFC 3339, without the parts of a second.
+pub fn moment(moment: SystemTime) -> String {
+    let since = moment.duration_since(SystemTime::UNIX_EPOCH);
+    time(since.unwrap_or_default().as_secs())
+}
+
 /// A chain's name; null for the one without layers.
 pub fn chain_id(id: Option<&ChainId>) -> Value {
     json!(id.map(ToString::to_string))
@@ -180,6 +188,17 @@ fn maps(maps: &MapOptions) -> Value {
         ranges.map(ToString::to_string).collect::<Vec<_>>()
     };
     json!({"uid": ranges(&maps.uid), "gid": ranges(&maps.gid)})
+}
+
+/// A snapshot.
+pub fn snapshot(info: &Info) -> Value {
+    json!({
+        "name": info.name,
+        "kind": info.kind.word(),
+        "parent": info.parent,
+        "created": moment(info.created),
+        "labels": info.labels,
+    })
 }
 
 /// A chain: its layers as they are stacked, topmost first, with their paths.

@@ -8,13 +8,14 @@ use super::{Common, Exit, Ui};
 
 /// removes images with their names, and containers with all that was changed in them
 ///
-/// What is in use stays, and the error says by whom. The layers of an image stay until 'store gc'.
+/// A chain ID that 'store commit' has printed removes that commit. What is in use stays, and the error says by whom. The
+/// layers of images and commits stay until 'store gc'.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     pub common: Common,
 
-    /// names or digests of images, and keys of containers
+    /// names or digests of images, keys of containers, chain IDs of commits
     #[arg(required = true, value_name = "name", num_args = 1..)]
     names: Vec<String>,
 }
@@ -26,6 +27,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
         removed.push(match remove(&store, name)? {
             Removed::Image(digest) => json!({"image": digest.to_string()}),
             Removed::Container(key) => json!({"container": key.as_str()}),
+            Removed::Snapshot(chain) => json!({"snapshot": chain.to_string()}),
         });
     }
     args.common.answer(ui, &Value::Array(removed), String::new)

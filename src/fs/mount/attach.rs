@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -9,7 +10,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use super::super::dir::{Access, Dir};
 use super::super::{probe, syscall, xattr};
-use super::holders::holders;
+use super::holders::{Holder, holders};
 use super::id::MountId;
 use super::ladder::MountMethod;
 use crate::error::{Error, ErrorKind, Result};
@@ -176,23 +177,36 @@ fn unmount_by(target: &Path, shown: &Path, lazy: bool) -> Result<()> {
     if lazy {
         flags |= UnmountFlags::DETACH;
     }
-    match rustix::mount::unmount(target, flags) {
-        Ok(()) => Ok(()),
-        Err(Errno::BUSY) => Err(busy(target, shown)),
-        Err(Errno::INVAL) => Err(Error::new(
-            ErrorKind::NotFound,
-            format!("unmount {}: nothing is mounted there", shown.display()),
-        )),
-        Err(errno) => Err(refused("unmount", shown, errno)),
+    let end = Instant::now() + LETTING_GO;
+    loop {
+        return match rustix::mount::unmount(target, flags) {
+            Ok(()) => Ok(()),
+            Err(Errno::BUSY) => {
+                let holders = holders(target);
+                if holders.is_empty() && Instant::now() < end {
+                    std::thread::sleep(LETTING_GO / 200);
+                    continue;
+                }
+                Err(busy(&holders, shown))
+            }
+            Err(Errno::INVAL) => Err(Error::new(
+                ErrorKind::NotFound,
+                format!("unmount {}: nothing is mounted there", shown.display()),
+            )),
+            Err(errno) => Err(refused("unmount", shown, errno)),
+        };
     }
 }
+
+/// How long a mount may be busy although nobody is seen to use it. Whoever looks through the descriptors of other processes
+/// in `/proc`, as [`holders`] does, or has just forked, keeps what they have open for a moment.
+const LETTING_GO: Duration = Duration::from_secs(4);
 
 /// How many holders a message names.
 const NAMED: usize = 8;
 
-fn busy(target: &Path, shown: &Path) -> Error {
+fn busy(holders: &[Holder], shown: &Path) -> Error {
     let mut message = format!("unmount {}: in use", shown.display());
-    let holders = holders(target);
     for (position, holder) in holders.iter().take(NAMED).enumerate() {
         message.push_str(if position == 0 { " by " } else { ", " });
         message.push_str(&holder.to_string());

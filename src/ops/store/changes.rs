@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::meant::Meant;
 use crate::archive::{Encoder, EncoderOptions};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Result, ResultExt};
 use crate::fs::mount::Mount;
 use crate::fs::{Access, Change, Root};
 use crate::layer::{GenerateOptions, generate_layer, generate_linked_layer};
@@ -33,7 +33,7 @@ impl<'a> Difference<'a> {
     /// Those of [`Meant::find`]; [`ErrorKind::InvalidInput`] if the words mean something else; those of comparing.
     pub fn find(store: &'a Store, word: &str, other: Option<&str>) -> Result<Self> {
         let other = match other {
-            Some(word) => Some(image_chain(store, &Meant::find(store, word)?, word)?),
+            Some(word) => Some(Meant::find(store, word)?.image_chain(store, word)?),
             None => None,
         };
         let meant = Meant::find(store, word)?;
@@ -48,7 +48,7 @@ impl<'a> Difference<'a> {
                 Of::Container(container, changes.context(compared)?)
             }
             meant => {
-                let chain = image_chain(store, &meant, word)?;
+                let chain = meant.image_chain(store, word)?;
                 let old = match &other {
                     Some(other) => store.view(other)?,
                     None => Stack::new(Vec::new(), store.marks()),
@@ -119,16 +119,4 @@ impl<'a> Difference<'a> {
 
 fn root(mount: &Mount) -> Result<Root> {
     Root::from_dir(mount.root()?, Access::Plain)
-}
-
-/// The chain of an image, or a chain itself.
-fn image_chain(store: &Store, meant: &Meant, word: &str) -> Result<Chain> {
-    let chain = match meant {
-        Meant::Image(_) | Meant::Chain(_) => meant.chain(store)?,
-        Meant::Container(_) | Meant::Layer(_) => None,
-    };
-    chain.ok_or_else(|| {
-        let message = format!("{word}: neither an image nor a chain");
-        Error::new(ErrorKind::InvalidInput, message)
-    })
 }

@@ -1,4 +1,5 @@
 //! `store commit`: what a container has changed becomes a layer on its chain, and, if a layout is named, on its image there.
+//! Without a layout, a snapshot of the chain's own name says that it stays.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -9,17 +10,20 @@ use oci_cas::Store as _;
 use super::changes::Difference;
 use super::image::bring_in;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::fs::fault;
 use crate::image::{ChainId, DiffId, Reference};
 use crate::layout::{DescriptorPath, Layout, Mutator};
 use crate::ops::extract::Found;
 use crate::ops::{CompressOptions, HistoryOptions};
 use crate::progress::Progress;
+use crate::store::snapshot::StoreSnapshots;
 use crate::store::{self, Key, Store, StoredImage};
 
 /// What [`commit`] may be told.
 #[derive(Clone, Debug, Default)]
 pub struct CommitOptions {
-    /// The tag of the new image, in the layout of the image that the container is laid on. Without it, there is a chain only.
+    /// The tag of the new image, in the layout of the image that the container is laid on. Without it, there is a chain only, and a
+    /// committed snapshot of its name.
     pub image: Option<Reference>,
     /// How the layer is compressed in the layout.
     pub compress: CompressOptions,
@@ -34,7 +38,7 @@ pub struct CommitOptions {
 pub struct Committed {
     /// The new layer; none if nothing was changed.
     pub diff_id: Option<DiffId>,
-    /// The chain with it.
+    /// The chain with it. It stays until the image is removed, or the snapshot of the chain's name.
     pub chain: Option<ChainId>,
     /// The new image, if one was asked for.
     pub image: Option<oci_cas::Digest>,
@@ -52,17 +56,16 @@ pub fn commit(
     options: &CommitOptions,
     progress: &dyn Progress,
 ) -> Result<Committed> {
+    // Until the image or the snapshot is known, nothing says what the layer is for.
+    let _in_use = store.lease()?;
     let difference = Difference::find(store, key.as_str(), None)?;
     let chain = store.container(key)?.meta().chain.clone();
     let committed = || format!("commit container {key}");
-    match &options.image {
-        Some(image) => commit_image(store, &difference, chain.as_ref(), image, options, progress),
-        None if difference.changes().is_empty() => Ok(Committed {
-            diff_id: None,
-            chain,
-            image: None,
-        }),
-        None => commit_chain(store, key, options, progress),
+    if let Some(image) = &options.image {
+        commit_image(store, &difference, chain.as_ref(), image, options, progress)
+    } else {
+        let is_changed = !difference.changes().is_empty();
+        commit_chain(store, key, is_changed, options, progress)
     }
     .context(committed)
 }
@@ -128,20 +131,30 @@ fn base_image(
     Err(error.with_hint("name the layout that the image came from"))
 }
 
+/// Makes the chain, and keeps it.
 fn commit_chain(
     store: &Store,
     key: &Key,
+    is_changed: bool,
     options: &CommitOptions,
     progress: &dyn Progress,
 ) -> Result<Committed> {
-    let how = store::CommitOptions {
-        source_date_epoch: options.source_date_epoch,
-        ..store::CommitOptions::default()
+    let (chain, diff_id) = if is_changed {
+        let how = store::CommitOptions {
+            source_date_epoch: options.source_date_epoch,
+            ..store::CommitOptions::default()
+        };
+        let committed = store.commit_container(key, &how, progress)?;
+        (committed.chain, Some(committed.diff_id))
+    } else {
+        let container = store.container(key)?;
+        (store.chain(container.meta().chain.as_ref())?, None)
     };
-    let committed = store.commit_container(key, &how, progress)?;
+    fault::point("commit-chain");
+    StoreSnapshots::new(store)?.keep(&chain)?;
     Ok(Committed {
-        diff_id: Some(committed.diff_id),
-        chain: committed.chain.id,
+        diff_id,
+        chain: chain.id,
         image: None,
     })
 }

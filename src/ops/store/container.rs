@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::meant::{self, Meant};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::MapOptions;
-use crate::store::{Chain, Container, ContainerMeta, Key, MountOptions, MountRecord, Store};
+use crate::store::{Container, ContainerMeta, Key, MountOptions, MountRecord, Store};
 
 /// Makes a container on the chain of an image, or on a chain itself. `meta` says all about it but the chain and the time.
 ///
@@ -15,7 +15,7 @@ use crate::store::{Chain, Container, ContainerMeta, Key, MountOptions, MountReco
 /// Those of [`Meant::find`] and [`Store::prepare`]; [`ErrorKind::InvalidInput`] if the word means something else.
 pub fn prepare(store: &Store, word: &str, key: &Key, meta: ContainerMeta) -> Result<Container> {
     let meant = Meant::find(store, word)?;
-    let chain = chain_of(store, &meant, word)?;
+    let chain = meant.image_chain(store, word)?;
     store.prepare(key, &chain, meta)
 }
 
@@ -40,7 +40,7 @@ pub fn mount(
         }
         return store.mount_container(container.key(), target, options);
     }
-    let chain = chain_of(store, &meant, word)?;
+    let chain = meant.image_chain(store, word)?;
     store.mount_chain(chain.id.as_ref(), maps, target, options)
 }
 
@@ -71,15 +71,4 @@ pub fn unmount(store: &Store, word: &OsStr, lazy: bool) -> Result<Option<PathBuf
     }
     store.unmount(&live.target, lazy)?;
     Ok(Some(live.target))
-}
-
-fn chain_of(store: &Store, meant: &Meant, word: &str) -> Result<Chain> {
-    let chain = match meant {
-        Meant::Image(_) | Meant::Chain(_) => meant.chain(store)?,
-        Meant::Container(_) | Meant::Layer(_) => None,
-    };
-    chain.ok_or_else(|| {
-        let message = format!("{word}: neither an image nor a chain");
-        Error::new(ErrorKind::InvalidInput, message)
-    })
 }

@@ -1,6 +1,6 @@
 //! What a word of the user's means in a store: an image, a layer, a container, a chain.
 
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::ChainId;
 use crate::store::{
     Chain, Container, Key, Layer, LayerId, MountRecord, Reason, Store, StoredImage,
@@ -49,7 +49,7 @@ impl Meant {
             return Err(unknown);
         }
         let message = format!("{word:?}: there is no such image, container, chain or layer");
-        Err(crate::Error::new(ErrorKind::NotFound, message)
+        Err(Error::new(ErrorKind::NotFound, message)
             .with_code(Reason::ImageUnknown.word())
             .with_hint("`bundle store ls` lists images, `bundle store ls containers` containers"))
     }
@@ -66,6 +66,18 @@ impl Meant {
             Self::Chain(chain) => Ok(Some(chain.clone())),
             Self::Layer(_) => Ok(None),
         }
+    }
+
+    /// The chain of an image, or a chain itself. `word` is what was meant.
+    pub(super) fn image_chain(&self, store: &Store, word: &str) -> Result<Chain> {
+        let chain = match self {
+            Self::Image(_) | Self::Chain(_) => self.chain(store)?,
+            Self::Container(_) | Self::Layer(_) => None,
+        };
+        chain.ok_or_else(|| {
+            let message = format!("{word}: neither an image nor a chain");
+            Error::new(ErrorKind::InvalidInput, message)
+        })
     }
 }
 

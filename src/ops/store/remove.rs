@@ -1,10 +1,12 @@
-//! `store remove` and `store shutdown`: images and containers out of a store, and all of its mounts.
+//! `store remove` and `store shutdown`: images, commits and containers out of a store, and all of its mounts.
 
 use std::path::PathBuf;
 
 use super::meant::{Meant, live_mounts};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{Key, Reason, Store, StoredImage};
+use crate::image::ChainId;
+use crate::store::snapshot::{Snapshotter, StoreSnapshots};
+use crate::store::{Key, Reason, Store};
 
 /// What was removed.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,14 +15,17 @@ pub enum Removed {
     Image(oci_cas::Digest),
     /// A container, with all that was changed in it.
     Container(Key),
+    /// What a container was committed as, by its chain; its layers stay until `gc`.
+    Snapshot(ChainId),
 }
 
-/// Removes an image or a container.
+/// Removes an image, a container, or the snapshot that keeps a chain which is neither's.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::NotFound`] if there is none of that name; [`Reason::InUse`] if it is mounted, or if a container is laid on
-/// the image and no other image is the same chain: the message says by whom.
+/// its chain and no other image or snapshot is the same one: the message says by whom; [`Reason::HasChildren`] if another
+/// snapshot is laid on it.
 pub fn remove(store: &Store, word: &str) -> Result<Removed> {
     match Meant::find(store, word)? {
         Meant::Container(container) => {
@@ -28,36 +33,59 @@ pub fn remove(store: &Store, word: &str) -> Result<Removed> {
             Ok(Removed::Container(container.key().clone()))
         }
         Meant::Image(image) => {
-            if let Some(user) = user_of(store, &image)? {
-                let message = format!("image {word}: {user}");
-                let error = Error::new(ErrorKind::Busy, message).with_code(Reason::InUse.word());
-                return Err(error.with_hint("remove or unmount that first"));
-            }
+            refuse_used(store, image.chain_id().as_ref(), &format!("image {word}"))?;
             store.remove_image(image.digest())?;
             Ok(Removed::Image(image.digest().clone()))
         }
-        Meant::Chain(_) | Meant::Layer(_) => {
-            let message = format!("{word}: layers and chains go with what needs them");
-            let error = Error::new(ErrorKind::InvalidInput, message);
-            Err(error.with_hint("remove images and containers, then run `bundle store gc`"))
+        Meant::Chain(chain) => {
+            let snapshots = store.committed_snapshots()?.into_iter();
+            let names: Vec<String> = snapshots.map(|snapshot| snapshot.name).collect();
+            let Some(id) = chain.id.filter(|id| names.contains(&id.to_string())) else {
+                return Err(goes_by_itself(word));
+            };
+            refuse_used(store, Some(&id), &format!("chain {word}"))?;
+            StoreSnapshots::new(store)?.remove(&id.to_string())?;
+            Ok(Removed::Snapshot(id))
         }
+        Meant::Layer(_) => Err(goes_by_itself(word)),
     }
 }
 
-/// Who needs an image's chain to be there, unless another image is the same.
-fn user_of(store: &Store, image: &StoredImage) -> Result<Option<String>> {
-    let chain = image.chain_id();
-    let mut images = store.images()?.into_iter();
-    if images.any(|other| other.digest() != image.digest() && other.chain_id() == chain) {
+fn goes_by_itself(word: &str) -> Error {
+    let message = format!("{word}: layers and chains go with what needs them");
+    let error = Error::new(ErrorKind::InvalidInput, message);
+    error.with_hint("remove images, commits and containers, then run `bundle store gc`")
+}
+
+fn refuse_used(store: &Store, chain: Option<&ChainId>, what: &str) -> Result<()> {
+    let Some(user) = user_of(store, chain)? else {
+        return Ok(());
+    };
+    let message = format!("{what}: {user}");
+    let error = Error::new(ErrorKind::Busy, message).with_code(Reason::InUse.word());
+    Err(error.with_hint("remove or unmount that first"))
+}
+
+/// Who needs a chain to be there that an image or a snapshot keeps, unless another one keeps it, too.
+fn user_of(store: &Store, chain: Option<&ChainId>) -> Result<Option<String>> {
+    let images = store.images()?.into_iter();
+    let kept_by_images = images
+        .filter(|image| image.chain_id().as_ref() == chain)
+        .count();
+    let snapshots = store.committed_snapshots()?.into_iter();
+    let kept_by_snapshots = snapshots
+        .filter(|kept| kept.chain.as_ref() == chain)
+        .count();
+    if kept_by_images + kept_by_snapshots > 1 {
         return Ok(None);
     }
     for container in store.containers()? {
-        if container.meta().chain == chain {
+        if container.meta().chain.as_ref() == chain {
             return Ok(Some(format!("container {} is laid on it", container.key())));
         }
     }
     for mount in live_mounts(store)? {
-        if mount.chain == chain {
+        if mount.chain.as_ref() == chain {
             let target = mount.target.display();
             return Ok(Some(format!("it is mounted on {target}")));
         }

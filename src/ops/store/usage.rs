@@ -66,7 +66,7 @@ fn images(store: &Store, layers: &[(LayerId, Usage)]) -> Result<Vec<ImageUsage>>
     let mut users: BTreeMap<LayerId, usize> = BTreeMap::new();
     for image in store.images()? {
         let chain = store.find_chain(image.chain_id().as_ref())?;
-        let layers = chain.map(|chain| chain.layers).unwrap_or_default();
+        let layers = chain.map(|chain| chain.needs()).unwrap_or_default();
         for layer in &layers {
             *users.entry(layer.clone()).or_default() += 1;
         }

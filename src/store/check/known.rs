@@ -4,6 +4,7 @@ use oci_cas::Digest;
 
 use crate::error::Result;
 use crate::image::{ChainId, DiffId};
+use crate::store::snapshot::KeptChain;
 use crate::store::{Chain, Container, Key, LayerId, MountRecord, PatchId, Store, StoredImage};
 
 /// What can be read of a store.
@@ -13,6 +14,7 @@ pub(super) struct Known {
     pub(super) images: Vec<StoredImage>,
     pub(super) containers: Vec<Container>,
     pub(super) names: Vec<(String, Digest)>,
+    pub(super) snapshots: Vec<KeptChain>,
 }
 
 impl Known {
@@ -21,6 +23,7 @@ impl Known {
         let mut known = Self {
             // One that cannot be read keeps the others from being listed; it is told by itself.
             names: store.names().unwrap_or_default(),
+            snapshots: store.committed_snapshots().unwrap_or_default(),
             ..Self::default()
         };
         for id in store.chains()? {
@@ -73,6 +76,9 @@ impl Known {
         let containers = self.containers.iter();
         let on = containers.filter(|container| chains.contains(&container.meta().chain));
         found.extend(on.map(|container| format!("container {}", container.key())));
+        let snapshots = self.snapshots.iter();
+        let of = snapshots.filter(|snapshot| chains.contains(&snapshot.chain));
+        found.extend(of.map(|snapshot| format!("snapshot {}", snapshot.name)));
         found
     }
 
@@ -83,7 +89,8 @@ impl Known {
         };
         let images = self.images.iter().map(|image| &image.diff_ids);
         let chains = self.chains.iter().map(|chain| &chain.diff_ids);
-        for diff_ids in images.chain(chains) {
+        let snapshots = self.snapshots.iter().map(|snapshot| &snapshot.diff_ids);
+        for diff_ids in images.chain(snapshots).chain(chains) {
             let mut so_far: Option<ChainId> = None;
             for (place, diff_id) in diff_ids.iter().enumerate() {
                 let next = match &so_far {

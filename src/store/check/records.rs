@@ -1,4 +1,4 @@
-//! Records, and what they lead to: chains, images, names, containers, mounts.
+//! Records, and what they lead to: chains, images, names, containers, snapshots, mounts.
 
 use oci_cas::Digest;
 use serde::Deserialize;
@@ -7,6 +7,7 @@ use super::known::{Known, digest_in, image_digests};
 use super::report::{CheckReport, Object, Problem, ProblemKind};
 use super::store::IN_THE_MAKING;
 use crate::error::{Error, Result};
+use crate::store::snapshot::KeptChain;
 use crate::store::text::Text;
 use crate::store::{Chain, Key, Store, json};
 
@@ -41,8 +42,8 @@ impl Store {
     }
 
     fn missing_part(&self, chain: &Chain) -> Result<Option<String>> {
-        for layer in &chain.layers {
-            if !self.has_layer(layer)? {
+        for layer in chain.needs() {
+            if !self.has_layer(&layer)? {
                 return Ok(Some(format!("layer {layer} is missing")));
             }
         }
@@ -150,6 +151,32 @@ impl Store {
             report
                 .problems
                 .push(Problem::new(Object::Container(key), what, detail));
+        }
+        Ok(())
+    }
+
+    /// Active snapshots and views are containers, too; what is told here is of those that keep a chain.
+    pub(super) fn check_snapshots(&self, known: &Known, report: &mut CheckReport) -> Result<()> {
+        for KeptChain { name, chain, .. } in &known.snapshots {
+            // A record that cannot be read is the chain's problem.
+            if matches!(self.recorded_chain(chain.as_ref()), Ok(None)) {
+                report.problems.push(Problem::new(
+                    Object::Snapshot(name.clone()),
+                    ProblemKind::Incomplete,
+                    "its chain is missing",
+                ));
+            }
+        }
+        let Some(dir) = self.dir().open_dir_if_any(b"snapshots")? else {
+            return Ok(());
+        };
+        for name in dir.names()? {
+            let file = String::from_utf8_lossy(&name);
+            let is_record = file.ends_with(".json") && !name.starts_with(IN_THE_MAKING);
+            if is_record && let Err(error) = json::try_read::<serde_json::Value>(&dir, &file) {
+                let detail = error.chain();
+                report.add_entry("snapshots", &name, ProblemKind::Unreadable, &detail);
+            }
         }
         Ok(())
     }

@@ -143,6 +143,13 @@ impl Repair<'_> {
                 }
                 Ok(Action::Repaired)
             }
+            (Object::Snapshot(name), ProblemKind::Incomplete) => {
+                let mut snapshots = self.known.snapshots.iter();
+                let found = snapshots.find(|known| known.name == *name);
+                let found = found.ok_or_else(|| cannot("it is gone"))?;
+                self.unpack(&found.diff_ids)?;
+                Ok(Action::Repaired)
+            }
             (Object::Name(name), ProblemKind::Incomplete) => {
                 // Somebody may have brought the image in by now.
                 match self.store.image(name) {

@@ -24,6 +24,8 @@ pub enum Object {
     Image(Digest),
     /// A container.
     Container(Key),
+    /// A snapshot, by its name.
+    Snapshot(String),
     /// A name of an image, or the file in which it should be.
     Name(String),
     /// Something in a directory of the store, by its path below the store.
@@ -40,6 +42,7 @@ impl Object {
             Self::Chain(_) => "chain",
             Self::Image(_) => "image",
             Self::Container(_) => "container",
+            Self::Snapshot(_) => "snapshot",
             Self::Name(_) => "name",
             Self::Entry(_) => "entry",
         }
@@ -55,7 +58,9 @@ impl Object {
                 .map_or_else(|| "empty".to_owned(), ToString::to_string),
             Self::Image(digest) => digest.to_string(),
             Self::Container(key) => key.to_string(),
-            Self::Mount(name) | Self::Name(name) | Self::Entry(name) => name.clone(),
+            Self::Mount(name) | Self::Snapshot(name) | Self::Name(name) | Self::Entry(name) => {
+                name.clone()
+            }
         }
     }
 }

@@ -74,6 +74,7 @@ impl Store {
             self.check_chains(&known, &mut report)?;
             self.check_images(&known, &mut report)?;
             self.check_containers(&mut report)?;
+            self.check_snapshots(&known, &mut report)?;
             self.check_mounts(&mut report)?;
         }
         report

@@ -53,17 +53,6 @@ impl OverlayDriver {
         })
     }
 
-    /// Writes the stream of what a layer changes of those below it.
-    pub(super) fn write_own(
-        &self,
-        container: &Container,
-        state: &State,
-        out: &mut dyn Write,
-    ) -> Result<()> {
-        let changes = self.own_changes(container, state)?;
-        self.write_changes(container, &changes, out)
-    }
-
     fn write_changes(
         &self,
         container: &Container,

@@ -57,7 +57,7 @@ pub(super) struct Kept {
     compression: Compression,
 }
 
-/// A layer that a stream has become.
+/// A layer that a stream, or an upper directory, has become.
 pub(super) struct Adopted {
     pub chain: Chain,
     pub diff_id: DiffId,
@@ -104,52 +104,14 @@ pub(super) fn adopt(
         copy: new_file(keep.dir(), STREAM)?,
     };
     let (decoder, compression) = decode(reader)?;
-    let (diff_id, size, stream_size) = add(store, Unpromised(decoder))?;
+    let diff_id = store.add_layer(Unpromised(decoder), &UnpackLimits::default(), &Silent)?;
+    fault::point("driver-published");
     let kept = Kept {
         staging: keep,
         compression,
     };
     let chain = stack(store, below, &diff_id, &kept)?;
-    Ok(Adopted {
-        chain,
-        diff_id,
-        size,
-        stream_size,
-    })
-}
-
-/// The same for a stream that is written.
-pub(super) fn adopt_written(
-    store: &Store,
-    below: &[DiffId],
-    write: impl FnOnce(&mut dyn Write) -> Result<()>,
-) -> Result<Adopted> {
-    let staging = store.staging()?;
-    let mut out = io::BufWriter::new(new_file(staging.dir(), STREAM)?);
-    write(&mut out)?;
-    out.flush()
-        .map_err(|error| Error::io("write", staging.path().join(STREAM), error))?;
-    let kept = Kept {
-        staging,
-        compression: Compression::None,
-    };
-    let (diff_id, size, stream_size) = add(store, kept.source()?)?;
-    let chain = stack(store, below, &diff_id, &kept)?;
-    Ok(Adopted {
-        chain,
-        diff_id,
-        size,
-        stream_size,
-    })
-}
-
-/// Unpacks a stream into a layer of its own: its diff ID, the bytes of its files and those of the stream.
-fn add(store: &Store, source: impl LayerSource) -> Result<(DiffId, u64, u64)> {
-    let diff_id = store.add_layer(source, &UnpackLimits::default(), &Silent)?;
-    fault::point("driver-published");
-    let id = LayerId::of(&diff_id);
-    let meta = store.layer(&id)?.meta()?;
-    Ok((diff_id, meta.changeset.size, meta.stream_size))
+    Adopted::new(store, chain, diff_id)
 }
 
 fn stack(store: &Store, below: &[DiffId], diff_id: &DiffId, kept: &Kept) -> Result<Chain> {
@@ -159,6 +121,18 @@ fn stack(store: &Store, below: &[DiffId], diff_id: &DiffId, kept: &Kept) -> Resu
     match store.find_chain(id.as_ref())? {
         Some(chain) => Ok(chain),
         None => store.register(&diff_ids, kept, &Silent),
+    }
+}
+
+impl Adopted {
+    pub(super) fn new(store: &Store, chain: Chain, diff_id: DiffId) -> Result<Self> {
+        let meta = store.layer(&LayerId::of(&diff_id))?.meta()?;
+        Ok(Self {
+            chain,
+            diff_id,
+            size: meta.changeset.size,
+            stream_size: meta.stream_size,
+        })
     }
 }
 

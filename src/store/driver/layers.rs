@@ -1,6 +1,6 @@
 //! A layer on disk: found, brought out of what a death left it in, committed.
 
-use super::incoming::{Adopted, adopt_written};
+use super::incoming::Adopted;
 use super::overlay::{NoStreams, OverlayDriver};
 use super::shifting;
 use super::state::State;
@@ -14,7 +14,7 @@ use crate::progress::Silent;
 use crate::store::layer::CONTENT;
 use crate::store::patch::Attributes;
 use crate::store::unpack::make_dir;
-use crate::store::{Chain, Container, Key, Reason, UnpackLimits};
+use crate::store::{Chain, CommitOptions, Container, Key, Reason, UnpackLimits};
 
 impl OverlayDriver {
     /// One process at a time for a key.
@@ -167,10 +167,9 @@ impl OverlayDriver {
             );
             return Err(Reason::Dirty.error(message));
         }
-        let below = self.store.chain(meta.chain.as_ref())?;
-        let adopted = adopt_written(&self.store, &below.diff_ids, |out| {
-            self.write_own(container, state, out)
-        })?;
+        let options = CommitOptions::default();
+        let committed = self.store.commit_container(&key, &options, &Silent)?;
+        let adopted = Adopted::new(&self.store, committed.chain, committed.diff_id)?;
         self.make_committed(container, state, &adopted)?;
         Ok(adopted.diff_id)
     }

@@ -199,7 +199,8 @@ impl<'s> Repository<'s> {
     ///
     /// # Errors
     ///
-    /// [`Reason::LayerUnknown`] if there is none; [`Reason::InUse`] if a container, a mount or an image has it on top;
+    /// [`Reason::LayerUnknown`] if there is none; [`Reason::InUse`] if a container, a mount, an image or a committed snapshot
+    /// has it on top;
     /// [`Reason::HasChildren`] if something lies on it. It stays then. Whoever dies on the way leaves what
     /// [`Store::gc`] takes.
     pub fn remove_layer(&self, id: &ChainId) -> Result<()> {
@@ -221,11 +222,11 @@ impl<'s> Repository<'s> {
                     let message = format!("layer {id}: {} lies on it", top.unwrap_or_default());
                     return Err(Reason::HasChildren.error(message));
                 }
-                elsewhere.extend(other.layers);
+                elsewhere.extend(other.needs());
             }
             self.store.remove_chain(Some(id))?;
             let top = chain.diff_ids.last();
-            for layer in &chain.layers {
+            for layer in &chain.needs() {
                 let is_own = layer.diff_id().as_ref() == top && !elsewhere.contains(layer);
                 if is_own && self.store.layers()?.contains(layer) {
                     let parent = self.store.layer_parent(layer)?;
@@ -252,6 +253,11 @@ impl<'s> Repository<'s> {
         for image in self.store.images()? {
             if image.chain_id().as_ref() == Some(id) {
                 return fail(format!("image {} has it", image.digest()));
+            }
+        }
+        for snapshot in self.store.committed_snapshots()? {
+            if snapshot.chain.as_ref() == Some(id) {
+                return fail(format!("snapshot {:?} is of it", snapshot.name));
             }
         }
         Ok(())

@@ -35,6 +35,17 @@ pub struct StoreSnapshots<'s> {
     records: Records,
 }
 
+/// A committed snapshot, as what it keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptChain {
+    /// Its name.
+    pub name: String,
+    /// The chain that it is; none for the one without layers.
+    pub chain: Option<ChainId>,
+    /// The layers of the chain, bottom first.
+    pub diff_ids: Vec<DiffId>,
+}
+
 impl<'s> StoreSnapshots<'s> {
     /// The snapshots in a store.
     ///
@@ -87,7 +98,7 @@ impl<'s> StoreSnapshots<'s> {
         progress: &dyn Progress,
     ) -> Result<ChainId> {
         let _in_use = self.store.shared()?;
-        let mut parent: Option<ChainId> = None;
+        let mut top = None;
         let limits = UnpackLimits::default();
         // The uppermost first: all others are there with it.
         self.store.unpack(diff_ids, provider, &limits, progress)?;
@@ -95,40 +106,51 @@ impl<'s> StoreSnapshots<'s> {
             let chain = self
                 .store
                 .unpack(&diff_ids[..end], provider, &limits, progress)?;
-            self.record_chain(&chain, parent.as_ref())?;
-            parent = chain.id;
+            self.keep(&chain)?;
+            top = chain.id;
         }
-        parent.ok_or_else(|| {
+        top.ok_or_else(|| {
             let message = "an image without layers has no chain";
             Error::new(crate::ErrorKind::InvalidInput, message)
         })
     }
 
-    /// Commits a chain by its own name, unless something has it.
-    fn record_chain(&self, chain: &Chain, parent: Option<&ChainId>) -> Result<()> {
-        let name = chain
-            .id
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default();
+    /// Commits a chain by its own name, unless something has that name: it stays until the snapshot is removed. The chain
+    /// without layers has no name, and needs nothing to stay.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if others change snapshots for longer than the lock may be waited for,
+    /// and whatever keeps the store from being read or written. Nothing is recorded then.
+    pub fn keep(&self, chain: &Chain) -> Result<()> {
+        let Some(name) = chain.id.as_ref().map(ToString::to_string) else {
+            return Ok(());
+        };
+        let _in_use = self.store.shared()?;
         if self.records.find(&name)?.is_some() {
             return Ok(());
         }
+        let top = chain.layers.first();
+        let top = top.map(|layer| usage(&self.store.layer(layer)?.content()?));
+        let taken = top.transpose()?;
+        let locked = self.records.lock()?;
+        if self.records.find(&name)?.is_some() {
+            // Somebody else was faster.
+            return Ok(());
+        }
+        let parent = chain.parent().map(|parent| parent.to_string());
+        let parent = parent
+            .map(|parent| self.records.find(&parent))
+            .transpose()?;
+        let parent = parent.flatten().map(|parent| parent.info.name);
         let options = SnapshotOptions::default();
         let place = format!("chain {name}");
-        let parent = parent.map(ToString::to_string);
         let mut snapshot =
             Snapshot::new(Kind::Committed, &name, parent.as_deref(), &options, place);
         snapshot.content = Some(name);
-        if let Some(layer) = chain.layers.first() {
-            snapshot.usage = Some(room(usage(&self.store.layer(layer)?.content()?)?));
-        }
-        let locked = self.records.lock()?;
-        match locked.check_free(&snapshot.info.name) {
-            Ok(()) => locked.insert(&snapshot),
-            // Somebody else was faster.
-            Err(_) => Ok(()),
-        }
+        snapshot.layers.clone_from(&chain.diff_ids);
+        snapshot.usage = taken.map(room);
+        locked.insert(&snapshot)
     }
 
     /// The chain of a committed snapshot; without one, the chain without layers.
@@ -207,6 +229,7 @@ impl<'s> StoreSnapshots<'s> {
         let place = active.place.clone();
         let mut committed = Snapshot::new(Kind::Committed, name, parent.as_deref(), options, place);
         committed.content = made.chain.id.map(|id| id.to_string());
+        committed.layers = made.chain.diff_ids;
         committed.usage = Some(room(taken));
         self.records.lock()?.commit(active, &committed)?;
         // Where it is still mounted it stays for `cleanup`.
@@ -325,18 +348,40 @@ impl Snapshotter for StoreSnapshots<'_> {
 }
 
 impl Store {
-    /// The chains that committed snapshots lead to.
-    pub(in crate::store) fn snapshot_chains(&self) -> Result<Vec<Option<ChainId>>> {
-        let Some(records) = Records::open_if_any(self.dir())? else {
-            return Ok(Vec::new());
-        };
-        let snapshots = records.all()?.into_iter();
-        let committed = snapshots.filter(|snapshot| snapshot.info.kind == Kind::Committed);
-        let chains = committed.map(|snapshot| {
+    /// All snapshots in the store, in the order of their names.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a record cannot be read.
+    pub fn snapshots(&self) -> Result<Vec<Info>> {
+        let all = self.all_snapshots()?.into_iter();
+        Ok(all.map(|snapshot| snapshot.info).collect())
+    }
+
+    /// What committed snapshots keep, in the order of their names.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a record cannot be read.
+    pub fn committed_snapshots(&self) -> Result<Vec<KeptChain>> {
+        let all = self.all_snapshots()?.into_iter();
+        let committed = all.filter(|snapshot| snapshot.info.kind == Kind::Committed);
+        let kept = committed.map(|snapshot| {
             let chain = snapshot.content.as_deref();
-            chain.map(str::parse).transpose()
+            Ok(KeptChain {
+                name: snapshot.info.name,
+                chain: chain.map(str::parse).transpose()?,
+                diff_ids: snapshot.layers,
+            })
         });
-        chains.collect()
+        kept.collect()
+    }
+
+    fn all_snapshots(&self) -> Result<Vec<Snapshot>> {
+        match Records::open_if_any(self.dir())? {
+            Some(records) => records.all(),
+            None => Ok(Vec::new()),
+        }
     }
 }
 

@@ -49,5 +49,5 @@ pub use copying::CopyingSnapshots;
 pub use diff::{BlobDiffer, DiffOptions, MountDiffer, create_diff};
 pub use filter::Filter;
 pub use init::init_rootfs;
-pub use layered::StoreSnapshots;
+pub use layered::{KeptChain, StoreSnapshots};
 pub use mounter::{Mounter, RecordingMounter, SystemMounter};

@@ -19,6 +19,7 @@ use super::filter::Filter;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::lock::{LockFile, LockMode};
 use crate::fs::{Dir, fault};
+use crate::image::DiffId;
 use crate::store::json;
 use crate::store::reason::Reason;
 
@@ -35,6 +36,8 @@ pub(super) struct Snapshot {
     pub place: String,
     /// The content of a committed one, where that is not its place.
     pub content: Option<String>,
+    /// Of a committed one in a store, the layers that it consists of, bottom first.
+    pub layers: Vec<DiffId>,
     /// The room it took when it was committed.
     pub usage: Option<SnapshotUsage>,
     /// The name that it is about to be committed under.
@@ -53,6 +56,8 @@ struct Record {
     updated: u64,
     place: String,
     content: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    layers: Vec<String>,
     /// Bytes and inodes.
     usage: Option<(u64, u64)>,
     becoming: Option<String>,
@@ -93,6 +98,7 @@ impl Snapshot {
             },
             place,
             content: None,
+            layers: Vec::new(),
             usage: None,
             becoming: None,
         }
@@ -108,6 +114,7 @@ impl Snapshot {
             updated: nanoseconds(self.info.updated),
             place: self.place.clone(),
             content: self.content.clone(),
+            layers: self.layers.iter().map(ToString::to_string).collect(),
             usage: self.usage.map(|usage| (usage.bytes, usage.inodes)),
             becoming: self.becoming.clone(),
         }
@@ -118,6 +125,7 @@ impl Snapshot {
             let message = format!("snapshot {:?}: {:?} is no kind", record.name, record.kind);
             Error::new(ErrorKind::InvalidData, message)
         })?;
+        let layers = record.layers.iter().map(|text| text.parse());
         Ok(Self {
             info: Info {
                 kind,
@@ -129,6 +137,7 @@ impl Snapshot {
             },
             place: record.place,
             content: record.content,
+            layers: layers.collect::<Result<_>>()?,
             usage: record
                 .usage
                 .map(|(bytes, inodes)| SnapshotUsage { bytes, inodes }),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use oci_bundle::fs::fault;
 use oci_bundle::store::{GcOptions, Store, StoreOptions};
 
-use super::ground::{Ground, inventory, plain, reaching, was_killed};
+use super::ground::{Ground, LONG, inventory, plain, reaching, was_killed};
 use crate::machine::{Bounded, said};
 use crate::tree::Tree;
 
@@ -40,7 +40,7 @@ fn collect_and_die(store: &Path) {
 
 /// Whether the process that was to collect has died.
 fn dies(store: &Path, passed: usize) -> bool {
-    let output = Bounded::new("env", 60)
+    let output = Bounded::new("env", LONG)
         .arg(format!("{STORE}={}", store.display()))
         .arg(format!("{PASSED}={passed}"))
         .arg(std::env::current_exe().unwrap())

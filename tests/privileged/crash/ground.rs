@@ -6,6 +6,8 @@ use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use oci_bundle::fs::{Access, Dir};
 use oci_bundle::store::check::{Level, check_layer};
@@ -15,6 +17,20 @@ use walkdir::WalkDir;
 use crate::image::{Image, Layer};
 use crate::machine::{Bounded, Scratch, Tmpfs, names_in, said};
 use crate::tree::Tree;
+
+/// Unpacks the image onto the store.
+pub const UNPACK: [&str; 7] = [
+    "unpack",
+    "--overlay",
+    "--store",
+    "store",
+    "--image",
+    "image:latest",
+    "b",
+];
+
+/// Seconds after which a command is ended: far more than it takes beside any other load.
+pub const LONG: u32 = 600;
 
 /// The bottom layer of all images here.
 pub fn base() -> Layer {
@@ -115,7 +131,7 @@ impl Ground {
 
     fn described(&self, fault: &str, arguments: &[&str]) -> Bounded {
         let environment: Vec<&str> = self.environment.iter().map(String::as_str).collect();
-        Bounded::new("env", 60)
+        Bounded::new("env", LONG)
             .args(&environment)
             .arg(format!("BUNDLE_FAULT={fault}"))
             .arg(self.binary())
@@ -162,7 +178,7 @@ impl Ground {
     pub fn keep(&self) {
         assert_eq!(self.mounted(), BTreeSet::new());
         let kept = self.memory.path().join("kept");
-        Bounded::new("cp", 60)
+        Bounded::new("cp", LONG)
             .arg("-a")
             .arg(self.work())
             .arg(kept)
@@ -173,7 +189,7 @@ impl Ground {
     pub fn restore(&self) {
         self.unmount_all();
         fs::remove_dir_all(self.work()).unwrap();
-        Bounded::new("cp", 60)
+        Bounded::new("cp", LONG)
             .arg("-a")
             .arg(self.memory.path().join("kept"))
             .arg(self.work())
@@ -187,7 +203,7 @@ impl Ground {
 
     pub fn unmount_all(&self) {
         for mount in self.mounted().iter().rev() {
-            Bounded::new("umount", 10).arg(mount).succeed();
+            unmount(mount);
         }
     }
 
@@ -223,9 +239,25 @@ impl Ground {
 
 impl Drop for Ground {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        if !thread::panicking() {
             self.unmount_all();
         }
+    }
+}
+
+/// Unmounts what nobody uses any more. What a killed process had open is let go of by whoever was just looking at it, such as
+/// a reader of `/proc`, and that may be after the process is gone: so it may be busy for a moment.
+#[track_caller]
+fn unmount(mount: &Path) {
+    let end = Instant::now() + Duration::from_mins(1);
+    loop {
+        let output = Bounded::new("umount", LONG).arg(mount).output();
+        if output.status.success() {
+            return;
+        }
+        let is_busy = said(&output).contains("busy");
+        assert!(is_busy && Instant::now() < end, "{}", said(&output));
+        thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -309,10 +341,15 @@ pub fn inventory(path: &Path) -> BTreeMap<&'static str, Vec<String>> {
     let layers = layers.iter().map(ToString::to_string).collect();
     let containers = store.containers().unwrap().into_iter();
     let chains = containers.map(|container| format!("{:?}", container.meta().chain));
-    let mut found = BTreeMap::from([("layers", layers), ("containers", chains.collect())]);
+    let mut chains: Vec<_> = chains.collect();
+    chains.sort();
+    let mut found = BTreeMap::from([("layers", layers), ("containers", chains)]);
     for name in ["chains", "patches", "images", "names", "blobs"] {
         found.insert(name, names_in(&path.join(name)));
     }
+    let snapshots = store.snapshots().unwrap().into_iter();
+    let snapshots = snapshots.map(|snapshot| snapshot.name);
+    found.insert("snapshots", snapshots.collect());
     found.insert(
         "mounts",
         vec![names_in(&path.join("mounts")).len().to_string()],

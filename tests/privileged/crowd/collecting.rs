@@ -9,7 +9,7 @@ use oci_bundle::ErrorKind;
 use oci_bundle::store::{GcOptions, Reason};
 
 use super::unpack;
-use crate::crash::ground::{Ground, plain, reaching};
+use crate::crash::ground::{Ground, LONG, plain, reaching};
 use crate::machine::{Bounded, names_in, said};
 use crate::tree::Tree;
 
@@ -103,8 +103,6 @@ fn what_is_mounted_is_neither_collected_nor_removed() {
     let (ground, flat) = Ground::with_image(reaching());
     ground.succeed(&unpack("image:latest", "b"));
     let store = ground.store();
-    // The layer in whose place there is a variant.
-    assert_eq!(store.gc(greedy()).unwrap().layers.len(), 1);
     let report = store.gc(greedy()).unwrap();
     assert_eq!((report.layers.len(), report.containers.len()), (0, 0));
     Tree::read(&ground.path("b/rootfs")).assert_same(&flat, "what is mounted");
@@ -141,7 +139,7 @@ fn records_of_mounts_that_are_gone_are_in_nobodys_way() {
     // In mount namespaces that end with their only processes.
     ground.succeed(&["umount", "b"]);
     for _ in 0..3 {
-        Bounded::new("unshare", 10)
+        Bounded::new("unshare", LONG)
             .args(&["--mount", "--propagation", "private"])
             .arg(ground.binary())
             .args(&["mount", "b"])

@@ -30,10 +30,10 @@ fn start(ground: &Ground, arguments: &[&str], environment: &[(&str, &str)]) -> C
         .unwrap()
 }
 
-/// Waits for all of them, a minute at most.
+/// Waits for all of them, ten minutes at most.
 #[track_caller]
 fn outputs(mut children: Vec<Child>) -> Vec<Output> {
-    let end = Instant::now() + Duration::from_mins(1);
+    let end = Instant::now() + Duration::from_mins(10);
     // None says so much that it would have to wait for somebody to read it.
     while children
         .iter_mut()
@@ -43,7 +43,7 @@ fn outputs(mut children: Vec<Child>) -> Vec<Output> {
             for child in &mut children {
                 child.kill().unwrap();
             }
-            panic!("after a minute, not all have come to their ends");
+            panic!("after ten minutes, not all have come to their ends");
         }
         std::thread::sleep(Duration::from_millis(2));
     }

@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use oci_bundle::ErrorKind;
 use oci_bundle::fs::mount::{self, Hold, Holder};
 
 use super::{Stack, made, names, opened};
-use crate::machine::{Scratch, names_in};
+use crate::machine::{Bounded, Scratch, names_in};
 
 /// A process that waits, killed on drop.
 struct Waiting(Child);
@@ -26,6 +27,33 @@ impl Drop for Waiting {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn what_nobody_is_seen_to_use_is_unmounted_as_soon_as_it_is_let_go_of() {
+    let scratch = Scratch::new(&[]);
+    let target = made(&scratch, "target");
+    let path = scratch.path("target");
+    let stack = Stack::of(&scratch, 1).with_upper("upper");
+    stack.mount(None).unwrap().attach(&target).unwrap();
+    // The kernel's own use of a file is no process's.
+    let image = path.join("image");
+    fs::write(&image, vec![0; 1 << 16]).unwrap();
+    let device = Bounded::new("losetup", 60)
+        .args(&["--find", "--show"])
+        .arg(&image)
+        .succeed();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(100));
+            Bounded::new("losetup", 60)
+                .args(&["--detach", device.trim()])
+                .succeed();
+        });
+        mount::unmount(&path, false).unwrap();
+    });
+    assert!(names_in(&path).is_empty());
 }
 
 #[test]

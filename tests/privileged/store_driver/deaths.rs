@@ -99,7 +99,7 @@ fn a_death_leaves_a_layer_open_or_committed() {
     let base = layer(&driver, "base", None, fill);
     let points = [
         ("layer-synced", false),
-        ("driver-published", false),
+        ("commit-layer", false),
         ("patch", false),
         ("driver-committed", true),
         ("driver-upper-gone", true),
