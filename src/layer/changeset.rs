@@ -43,9 +43,9 @@ pub struct UnpackedLayer {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changeset {
     /// Whether it has an entry that means one thing or another, as the layers below decide: a hard link whose target may be
-    /// below or come later, and whose place something else of the layer has; a path that leads in a circle or to nothing, unless
-    /// there are symbolic links on its way below. What is on disk is the part before it; the layer must be applied to those
-    /// below as a whole.
+    /// below or come later, and whose place something else of the layer has; a path that leads in a circle or to nothing,
+    /// unless there are symbolic links on its way below. What is on disk is the part before it; the layer must be applied
+    /// to those below as a whole.
     pub needs_below: bool,
     /// Whether it has an entry for the root itself.
     pub root: bool,
@@ -143,10 +143,12 @@ pub struct LinkBelow {
 ///
 /// # Errors
 ///
-/// Fails as [`unpack_layer`](super::unpack_layer) does, except that the target of a hard link may be missing; if the root
-/// is not empty, or [`keep_dirlinks`](ApplyOptions::keep_dirlinks) is asked for, which needs the layers below
-/// ([`ErrorKind::InvalidInput`]); if the layer has a device that overlayfs takes for a whiteout ([`ErrorKind::Unsupported`]); and if it says more about the layers below
-/// than there are limits for ([`ErrorKind::LimitExceeded`]): 1,000,000 names that are hidden, 65,536 owners.
+/// Fails as [`unpack_layer`](super::unpack_layer) does, except where only the layers below tell what a path or the target
+/// of a hard link is ([`Changeset::needs_below`]); if the root is not empty, or
+/// [`keep_dirlinks`](ApplyOptions::keep_dirlinks) is asked for, which needs the layers below
+/// ([`ErrorKind::InvalidInput`]); if the layer has a device that overlayfs takes for a whiteout
+/// ([`ErrorKind::Unsupported`]); and if it says more about the layers below than there are limits for
+/// ([`ErrorKind::LimitExceeded`]): 1,000,000 names that are hidden, 65,536 owners.
 pub fn unpack_changeset(
     source: impl LayerSource,
     algorithm: Algorithm,

@@ -30,7 +30,8 @@ impl<'a> Difference<'a> {
     ///
     /// # Errors
     ///
-    /// Those of [`Meant::find`]; [`ErrorKind::InvalidInput`] if the words mean something else; those of comparing.
+    /// Those of [`Meant::find`]; [`InvalidInput`](crate::ErrorKind::InvalidInput) if the words mean something else; those
+    /// of comparing.
     pub fn find(store: &'a Store, word: &str, other: Option<&str>) -> Result<Self> {
         let other = match other {
             Some(word) => Some(Meant::find(store, word)?.image_chain(store, word)?),
