@@ -54,7 +54,7 @@ def tree_of(bundle, target, size=200 << 20):
 def layer_size(program, layout, tag):
     """Size of the top layer's blob."""
     said = subprocess.run([program, "layers", "--image", f"{layout}:{tag}", "--json"], check=True, capture_output=True)
-    return json.loads(said.stdout)[-1]["size"]
+    return json.loads(said.stdout)[-1]["descriptor"]["size"]
 
 
 def main():
