@@ -17,11 +17,13 @@ use super::stacked::{IMPLIED, Stacked};
 use super::waiting::{Pending, Waiting};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::tree::{self, NodeId, Tree, Witness};
-use crate::fs::{Dir, Inode, InodeId, InodeKind, Metadata, Resolved, Root, Stat, Times};
+use crate::fs::{Dir, Inode, InodeId, InodeKind, Metadata, Resolved, Root, Stat, Times, probe};
 
-/// How many directories stay open. Archives come directory by directory, so a few times the depth of a tree will do,
-/// and processes with a limit of 128 open files must be able to unpack.
-const OPEN_DIRS: NonZeroUsize = NonZeroUsize::new(48).unwrap();
+/// How many directories stay open. Archives come directory by directory, so a few times the depth of a tree will do.
+const OPEN_DIRS: usize = 48;
+
+/// The part of the files that the process may have open which one unpack takes: there may be one for each processor.
+const OPEN_FILES_SHARE: usize = 16;
 
 /// The mode of a directory for which no layer has an entry.
 const IMPLIED_MODE: u32 = 0o755;
@@ -83,7 +85,7 @@ impl<'a> Dirs<'a> {
     pub(super) fn new(root: &'a Root, acls_possible: bool, record: bool) -> Self {
         Self {
             root,
-            open: LruCache::new(OPEN_DIRS),
+            open: LruCache::new(open_dirs()),
             last: None,
             waiting: Waiting::new(),
             record,
@@ -343,6 +345,11 @@ fn touch(waiting: &mut Waiting, dir: &Dir, path: &[u8]) -> Result<()> {
     let id = stat.id;
     waiting.insert(path, Pending { id, metadata });
     Ok(())
+}
+
+fn open_dirs() -> NonZeroUsize {
+    let share = probe::max_open_files() / OPEN_FILES_SHARE;
+    NonZeroUsize::new(share.min(OPEN_DIRS)).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// What a directory without an entry of its own has: the same wherever and whenever it is made.

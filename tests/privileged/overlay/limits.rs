@@ -118,3 +118,38 @@ fn hundreds_of_layers_need_few_open_files() {
         with_open_files(64, &trial, environment, &["remove-bundle", &over]);
     }
 }
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn many_directories_in_several_layers_need_few_open_files() {
+    let scratch = Scratch::new(&[]);
+    let layer = |layer: usize| {
+        let name = move |number: usize| format!("{layer}-{number}");
+        let directories = (0..100).map(move |number| Entry::new(&name(number), What::Directory));
+        directories
+            .chain(
+                (0..100)
+                    .map(move |number| Entry::new(&format!("{}/f", name(number)), What::File(3))),
+            )
+            .collect::<Vec<_>>()
+    };
+    let trial = Trial::new(&scratch, "wide", &[layer(0), layer(1), layer(2)]);
+    let (image, store) = (trial.image(), trial.path("store").display().to_string());
+    let [flat, over] = ["flat", "over"].map(|name| trial.path(name).display().to_string());
+    let unpack = ["unpack", "--image", &image, &flat];
+    with_open_files(64, &trial, "A=", &unpack);
+    let unpack = [
+        "unpack",
+        "--overlay",
+        "--no-sync",
+        "--store",
+        &store,
+        "--image",
+        &image,
+        &over,
+    ];
+    with_open_files(64, &trial, "A=", &unpack);
+    Tree::read(&trial.path("flat/rootfs"))
+        .assert_same(&Tree::read(&trial.path("over/rootfs")), "wide layers");
+    with_open_files(64, &trial, "A=", &["remove-bundle", &over]);
+}
