@@ -74,7 +74,7 @@ def compare(flat, overlay, bundle, mounted):
     if (flat.returncode == 0) != (overlay.returncode == 0):
         if b"device 0:0" in overlay.stderr:
             return "DEVICE", []
-        return "EXIT", [f"flat {flat.returncode}, overlay {overlay.returncode}: {overlay.stderr[-300:]!r}"]
+        return "EXIT", [f"{name} {run.returncode}: {run.stderr[-300:]!r}" for name, run in (("flat", flat), ("overlay", overlay))]
     if flat.returncode != 0:
         return "REFUSED", []
     ours, theirs = tree(os.path.join(bundle, "rootfs")), tree(os.path.join(mounted, "rootfs"))
@@ -84,7 +84,8 @@ def compare(flat, overlay, bundle, mounted):
 
 
 def tool(binary, image, bundle):
-    flat = subprocess.run([binary, "unpack", "--image", image, bundle], check=False)
+    flat = subprocess.run([binary, "unpack", "--image", image, bundle], stderr=subprocess.PIPE, check=False)
+    sys.stderr.buffer.write(flat.stderr)
     base = tempfile.mkdtemp(prefix=".overlay-", dir=os.path.dirname(os.path.abspath(bundle)))
     mounted, store = os.path.join(base, "b"), os.path.join(base, "store")
     try:
