@@ -33,11 +33,11 @@ pub(super) struct Layer<'a> {
 
 impl Layer<'_> {
     /// Checks that the stream that was read is the one that the configuration promised.
-    pub(super) fn check(&self, applied: &Applied) -> Result<()> {
-        if applied.digest == self.diff_id.0 {
+    pub(super) fn check(&self, got: &Digest) -> Result<()> {
+        if *got == self.diff_id.0 {
             return Ok(());
         }
-        let (digest, expected, got) = (self.descriptor.digest(), &self.diff_id.0, &applied.digest);
+        let (digest, expected) = (self.descriptor.digest(), &self.diff_id.0);
         let message = format!("layer {digest}: diffid mismatch: expected {expected}, got {got}");
         Err(Error::new(ErrorKind::Verification, message))
     }
@@ -222,7 +222,7 @@ pub(super) fn extract(
     });
     apply_layers(sources, root, &apply, progress, |applied: Applied| {
         let layer = &layers[applied.index];
-        layer.check(&applied)?;
+        layer.check(&applied.digest)?;
         progress.event(Event::LayerFinished { index: layer.index });
         after_layer(manifest, layer.descriptor)
     })

@@ -50,7 +50,7 @@ impl<'a> Layers<'a> {
         for (below_count, layer) in self.list.iter().enumerate().rev() {
             let source = self.open(layer)?;
             let applied = upper.add_below(layer.diff_id.0.algorithm(), source)?;
-            layer.check(&applied)?;
+            layer.check(&applied.digest)?;
             let index = layer.index;
             self.progress.event(Event::LayerFinished { index });
             if below_count > 0
@@ -88,7 +88,7 @@ impl<'a> Layers<'a> {
         };
         view.add_layers(sources, &options, |applied| {
             let layer = &layers[applied.index];
-            layer.check(&applied)?;
+            layer.check(&applied.digest)?;
             let index = layer.index;
             self.progress.event(Event::LayerFinished { index });
             Ok(())

@@ -113,12 +113,16 @@ impl Layer {
 /// An image in the making.
 pub struct Image {
     layers: Vec<Vec<u8>>,
+    claimed: Option<Vec<usize>>,
 }
 
 impl Image {
     /// Starts an image without layers.
     pub fn new() -> Self {
-        Self { layers: Vec::new() }
+        Self {
+            layers: Vec::new(),
+            claimed: None,
+        }
     }
 
     /// Adds a layer on top.
@@ -129,6 +133,12 @@ impl Image {
     /// Adds a layer on top from a finished tar stream.
     pub fn tar_layer(mut self, tar: Vec<u8>) -> Self {
         self.layers.push(tar);
+        self
+    }
+
+    /// Has each layer claim to be the one at a place.
+    pub fn claiming(mut self, places: Vec<usize>) -> Self {
+        self.claimed = Some(places);
         self
     }
 
@@ -149,6 +159,12 @@ impl Image {
                 "application/vnd.oci.image.layer.v1.tar+gzip",
                 &bytes,
             ));
+        }
+        if let Some(places) = self.claimed {
+            diff_ids = places
+                .iter()
+                .map(|place| diff_ids[*place].clone())
+                .collect();
         }
         let step = |number| json!({"created_by": format!("layer {number}")});
         let history: Vec<_> = (0..layers.len()).map(step).collect();

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use oci_cas::Hasher;
+
 use crate::error::{Result, ResultExt};
 use crate::fs::{MapOptions, mount};
-use crate::image::{DiffId, Platform, Reference};
+use crate::image::{ChainId, DiffId, Platform, Reference};
 use crate::layer::LayerSource;
 use crate::ops::extract::{Found, Image, Layer, LayerReader, layers};
 use crate::progress::{Event, Progress};
@@ -13,11 +15,43 @@ use crate::store::{
     StoredImage, UnpackLimits, name_in_layout,
 };
 
+/// Bytes that are hashed at a time.
+const CHUNK_SIZE: usize = 256 << 10;
+
 /// The layers of an image, from the blobs of its layout.
 struct FromLayout<'a> {
     image: Image<'a>,
     layers: Vec<Layer<'a>>,
     progress: &'a dyn Progress,
+}
+
+impl FromLayout<'_> {
+    /// Of several blobs that are to be one layer, the store takes one; makes sure that the others are it too.
+    fn check_repeated(&self) -> Result<()> {
+        for (index, layer) in self.layers.iter().enumerate() {
+            let blob = layer.descriptor.digest();
+            let before = &self.layers[..index];
+            let mut equals = before.iter().filter(|it| it.diff_id == layer.diff_id);
+            let Some(first) = equals.next() else { continue };
+            if first.descriptor.digest() == blob || equals.any(|it| it.descriptor.digest() == blob)
+            {
+                continue;
+            }
+            let what = || format!("read layer {blob}");
+            let mut reader = self.open(index)?;
+            let mut hasher = Hasher::new(layer.diff_id.0.algorithm());
+            let mut buffer = vec![0; CHUNK_SIZE];
+            loop {
+                match reader.read(&mut buffer).context(what)? {
+                    0 => break,
+                    count => hasher.update(&buffer[..count]),
+                }
+            }
+            reader.verdict().context(what)?;
+            layer.check(&hasher.finish())?;
+        }
+        Ok(())
+    }
 }
 
 impl LayerProvider for FromLayout<'_> {
@@ -93,6 +127,9 @@ pub(in crate::ops) fn unpack_layers(
         progress,
     };
     let diff_ids: Vec<DiffId> = image.config.diff_ids().to_vec();
+    if store.find_chain(ChainId::of(&diff_ids).as_ref())?.is_none() {
+        provider.check_repeated()?;
+    }
     let limits = UnpackLimits::new(max_size);
     store.unpack(&diff_ids, &provider, &limits, progress)
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use super::Trial;
-use super::recipe::{Entry, What};
+use super::recipe::{Entry, What, tar_of};
+use crate::image::Image;
 use crate::machine::{Scratch, names_in, said};
 use crate::tree::Tree;
 
@@ -55,6 +56,27 @@ fn containers(trial: &Trial<'_>) -> usize {
 fn mounted_below(path: &Path) -> bool {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     mounts.contains(&format!("{}/", path.display()))
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn two_blobs_that_claim_to_be_one_layer_are_both_looked_at() {
+    let scratch = Scratch::new(&[]);
+    let trial = Trial::new(&scratch, "claims", &image());
+    fs::remove_dir_all(trial.path("layout")).unwrap();
+    let tars = image().into_iter().map(|layer| tar_of(&layer));
+    let image = tars.fold(Image::new(), Image::tar_layer);
+    image.claiming(vec![0, 0]).write(&trial.path("layout"));
+    for command in [trial.unpack_flat(&[]), trial.unpack_overlay(&[], &[])] {
+        let output = command.output();
+        assert!(!output.status.success());
+        assert!(
+            said(&output).contains("diffid mismatch"),
+            "{}",
+            said(&output)
+        );
+    }
+    assert!(!trial.path("over").exists());
 }
 
 #[test]
