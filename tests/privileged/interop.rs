@@ -148,6 +148,19 @@ fn layouts_of_skopeo_unpack_like_with_umoci() {
     Tree::read(&ours).assert_same(&tree, "zstd and gzip");
 }
 
+/// What buildah says, whose state is in the scratch directory.
+fn buildah(scratch: &Scratch, arguments: &[&str]) -> String {
+    Bounded::new("buildah", 120)
+        .args(&["--storage-driver=vfs", "--root"])
+        .arg(scratch.path("storage"))
+        .arg("--runroot")
+        .arg(scratch.path("run"))
+        .args(arguments)
+        .succeed()
+        .trim()
+        .to_owned()
+}
+
 #[test]
 #[ignore = "needs root: run with -- --include-ignored"]
 fn layout_of_buildah_unpacks_like_with_umoci() {
@@ -156,16 +169,7 @@ fn layout_of_buildah_unpacks_like_with_umoci() {
     fs::create_dir(&source).unwrap();
     scratch.sample_image("sample");
     let rootfs = scratch.unpack_with_umoci("sample", "base").join("rootfs");
-    let state = |name: &str| scratch.path(name).display().to_string();
-    let buildah = |arguments: &[&str]| {
-        Bounded::new("buildah", 120)
-            .args(&["--storage-driver=vfs", "--root", &state("storage")])
-            .args(&["--runroot", &state("run")])
-            .args(arguments)
-            .succeed()
-            .trim()
-            .to_owned()
-    };
+    let buildah = |arguments: &[&str]| buildah(&scratch, arguments);
     let container = buildah(&["from", "scratch"]);
     buildah(&["add", &container, &rootfs.display().to_string(), "/"]);
     let script = "mkdir -m 750 /opt /opt/a; echo b >/opt/a/b; ln /opt/a/b /opt/c; chown -R 7:8 /opt; rm /etc/motd";
@@ -346,21 +350,12 @@ fn layers_of_many_gzip_members_are_read_by_the_tools_of_the_field() {
     Bounded::new("skopeo", 60)
         .args(&["copy", "--dest-decompress", &format!("oci:{image}"), &plain])
         .succeed();
-    let state = |name: &str| scratch.path(name).display().to_string();
-    let buildah = |arguments: &[&str]| {
-        Bounded::new("buildah", 120)
-            .args(&["--storage-driver=vfs", "--root", &state("storage")])
-            .args(&["--runroot", &state("run")])
-            .args(arguments)
-            .succeed()
-            .trim()
-            .to_owned()
-    };
-    let (storage, run) = (state("storage"), state("run"));
+    let [storage, run] = ["storage", "run"].map(|name| scratch.path(name).display().to_string());
     let stored = format!("containers-storage:[vfs@{storage}+{run}]localhost/many:latest");
     Bounded::new("skopeo", 60)
         .args(&["copy", &format!("oci:{image}"), &stored])
         .succeed();
+    let buildah = |arguments: &[&str]| buildah(&scratch, arguments);
     let container = buildah(&["from", "localhost/many:latest"]);
     let root = buildah(&["mount", &container]);
     assert_whole(&Path::new(&root).join("opt"), "buildah");

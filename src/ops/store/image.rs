@@ -1,5 +1,6 @@
 //! From a layout into the store.
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use oci_cas::Hasher;
@@ -26,31 +27,34 @@ struct FromLayout<'a> {
 }
 
 impl FromLayout<'_> {
-    /// Of several blobs that are to be one layer, the store takes one; makes sure that the others are it too.
-    fn check_repeated(&self) -> Result<()> {
-        for (index, layer) in self.layers.iter().enumerate() {
+    /// Layers that are to be the same as one before, but from another blob: the store will not read them.
+    fn repeated(&self) -> Vec<&Layer<'_>> {
+        let (mut firsts, mut others) = (HashMap::new(), HashSet::new());
+        let mut repeated = Vec::new();
+        for layer in &self.layers {
             let blob = layer.descriptor.digest();
-            let before = &self.layers[..index];
-            let mut equals = before.iter().filter(|it| it.diff_id == layer.diff_id);
-            let Some(first) = equals.next() else { continue };
-            if first.descriptor.digest() == blob || equals.any(|it| it.descriptor.digest() == blob)
-            {
-                continue;
+            let first = *firsts.entry(layer.diff_id).or_insert(blob);
+            if first != blob && others.insert((layer.diff_id, blob)) {
+                repeated.push(layer);
             }
-            let what = || format!("read layer {blob}");
-            let mut reader = self.open(index)?;
-            let mut hasher = Hasher::new(layer.diff_id.0.algorithm());
-            let mut buffer = vec![0; CHUNK_SIZE];
-            loop {
-                match reader.read(&mut buffer).context(what)? {
-                    0 => break,
-                    count => hasher.update(&buffer[..count]),
-                }
-            }
-            reader.verdict().context(what)?;
-            layer.check(&hasher.finish())?;
         }
-        Ok(())
+        repeated
+    }
+
+    /// Makes sure that the blob of a layer is what the image promised, without unpacking it.
+    fn check(&self, layer: &Layer<'_>) -> Result<()> {
+        let what = || format!("read layer {}", layer.descriptor.digest());
+        let mut reader = self.open(layer.index)?;
+        let mut hasher = Hasher::new(layer.diff_id.0.algorithm());
+        let mut buffer = vec![0; CHUNK_SIZE];
+        loop {
+            match reader.read(&mut buffer).context(what)? {
+                0 => break,
+                count => hasher.update(&buffer[..count]),
+            }
+        }
+        reader.verdict().context(what)?;
+        layer.check(&hasher.finish())
     }
 }
 
@@ -127,8 +131,11 @@ pub(in crate::ops) fn unpack_layers(
         progress,
     };
     let diff_ids: Vec<DiffId> = image.config.diff_ids().to_vec();
-    if store.find_chain(ChainId::of(&diff_ids).as_ref())?.is_none() {
-        provider.check_repeated()?;
+    let repeated = provider.repeated();
+    if !repeated.is_empty() && store.find_chain(ChainId::of(&diff_ids).as_ref())?.is_none() {
+        repeated
+            .into_iter()
+            .try_for_each(|layer| provider.check(layer))?;
     }
     let limits = UnpackLimits::new(max_size);
     store.unpack(&diff_ids, &provider, &limits, progress)
