@@ -81,7 +81,7 @@
 //! nor on how the input is cut.
 //!
 //! **Without a level, gzip tries as hard as the content deserves**: samples of each block tell what is stored, what gets
-//! level 1, and what, with many repetitions, level 3. That keeps layers within about 2 percent of umoci's sizes. One
+//! level 1, and what, with many repetitions, level 3. That keeps layers within about 3 percent of umoci's sizes. One
 //! level for all that does so takes a third longer.
 //!
 //! **Layers are stored first, names change after, under the lock.** Whoever edits resolves, edits and commits while nobody

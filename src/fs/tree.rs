@@ -80,6 +80,25 @@ pub struct Inode {
     pub witness: Option<Witness>,
 }
 
+impl Inode {
+    /// That of something as it is on disk, without content and attributes.
+    pub fn of(stat: &Stat) -> Self {
+        Self {
+            kind: stat.kind,
+            mode: stat.mode,
+            uid: stat.uid,
+            gid: stat.gid,
+            size: stat.size,
+            nlink: stat.nlink,
+            mtime: stat.mtime,
+            link: Box::default(),
+            sha256: None,
+            xattrs: Xattrs::new(),
+            witness: Some(Witness::of(stat)),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Node {
     inode: InodeIndex,

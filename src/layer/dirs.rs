@@ -264,7 +264,7 @@ impl<'a> Dirs<'a> {
                 };
                 *tree.inode_mut(node) = tree::Inode {
                     xattrs,
-                    ..record(&stat)
+                    ..tree::Inode::of(&stat)
                 };
             }
         }
@@ -383,7 +383,7 @@ fn adopt(tree: &mut Tree, root: &Root, path: &[u8]) -> Result<NodeId> {
         } else {
             let found = root.find(&path[..end])?;
             let stat = found.map(|found| found.dir.stat_self()).transpose()?;
-            let inode = stat.map_or_else(unknown_directory, |stat| record(&stat));
+            let inode = stat.map_or_else(unknown_directory, |stat| tree::Inode::of(&stat));
             tree.adopt(node, name, inode)
         };
     }
@@ -407,23 +407,6 @@ fn unknown_directory() -> tree::Inode {
     }
 }
 
-/// The record of something as it is on disk, without content and attributes.
-pub(super) fn record(stat: &Stat) -> tree::Inode {
-    tree::Inode {
-        kind: stat.kind,
-        mode: stat.mode,
-        uid: stat.uid,
-        gid: stat.gid,
-        size: stat.size,
-        nlink: stat.nlink,
-        mtime: stat.mtime,
-        link: Box::default(),
-        sha256: None,
-        xattrs: Vec::new(),
-        witness: Some(Witness::of(stat)),
-    }
-}
-
 /// The record of a directory that is going to have metadata.
 pub(super) fn directory_record(metadata: &Metadata, stat: &Stat) -> tree::Inode {
     let (uid, gid) = metadata.owner.unwrap_or((stat.uid, stat.gid));
@@ -434,7 +417,7 @@ pub(super) fn directory_record(metadata: &Metadata, stat: &Stat) -> tree::Inode 
         mode,
         mtime: metadata.times.mtime,
         witness: None,
-        ..record(stat)
+        ..tree::Inode::of(stat)
     }
 }
 

@@ -75,8 +75,8 @@ fn pending_size(path: &[u8], pending: &Pending) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs::tree::Inode;
     use crate::fs::{Root, Times};
-    use crate::layer::dirs::record;
 
     fn pending(id: InodeId) -> Pending {
         let metadata = Metadata {
@@ -94,13 +94,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let root = Root::open(directory.path(), crate::fs::Access::Plain).unwrap();
         let stat = root.dir().stat_self().unwrap();
-        let mut tree = Tree::new(record(&stat));
+        let mut tree = Tree::new(Inode::of(&stat));
         let mut waiting = Waiting::new();
-        tree.insert(Tree::ROOT, b"kept", record(&stat));
+        tree.insert(Tree::ROOT, b"kept", Inode::of(&stat));
         waiting.insert(b"kept", pending(stat.id));
         for index in 0..1000 {
             let name = format!("d{index}").into_bytes();
-            tree.insert(Tree::ROOT, &name, record(&stat));
+            tree.insert(Tree::ROOT, &name, Inode::of(&stat));
             waiting.insert(&name, pending(stat.id));
             tree.remove(Tree::ROOT, &name);
             waiting.prune(&tree);

@@ -35,7 +35,7 @@ pub struct EncoderOptions {
     /// The format.
     pub compression: Compression,
     /// How hard to try: for gzip 0 to 9, for zstd from minus a hundred thousand to 22. `None` is the format's default; for gzip
-    /// every block of the content is tried as hard as pays, which gives umoci's sizes within about 2 percent.
+    /// every block of the content is tried as hard as pays, which gives umoci's sizes within about 3 percent.
     pub level: Option<i32>,
     /// How many threads compress, besides the one that writes: 1 to 64, to which other numbers are rounded. `None` is as
     /// many as there are processors. Never changes the bytes.

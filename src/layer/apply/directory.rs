@@ -3,8 +3,8 @@
 use super::{Applier, Place};
 use crate::archive::{Entry, EntryKind};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{Dir, Metadata, Resolved};
-use crate::layer::dirs::{Missing, directory_record, join, record};
+use crate::fs::{Dir, Metadata, Resolved, tree};
+use crate::layer::dirs::{Missing, directory_record, join};
 
 impl Applier<'_> {
     pub(super) fn directory(&mut self, path: &[u8], place: &Place, entry: &Entry) -> Result<()> {
@@ -81,7 +81,7 @@ impl Applier<'_> {
             None => self.tree.adopt(
                 place.dir.node,
                 &place.name,
-                record(&place.dir.dir.stat(&place.name)?),
+                tree::Inode::of(&place.dir.dir.stat(&place.name)?),
             ),
         };
         let link = self.tree.inode_mut(node);

@@ -2,8 +2,8 @@
 
 use super::{Applier, Place, at};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{Stat, escape_name};
-use crate::layer::dirs::{Missing, join, record};
+use crate::fs::{Stat, escape_name, tree};
+use crate::layer::dirs::{Missing, join};
 use crate::layer::forward_links::{ForwardLink, missing_target};
 use crate::layer::path::{relative_path, split};
 
@@ -79,7 +79,7 @@ impl Applier<'_> {
             // There before anything was recorded.
             None => self
                 .tree
-                .adopt(target.dir.node, &target.name, record(&stat)),
+                .adopt(target.dir.node, &target.name, tree::Inode::of(&stat)),
         };
         if target.dir.path == place.dir.path && target.name == place.name {
             // Another spelling of its own name: removing it to make it again would lose it.

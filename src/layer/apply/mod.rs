@@ -25,7 +25,7 @@ use std::rc::Rc;
 
 use self::file::OpenFile;
 use super::attributes::Translator;
-use super::dirs::{Dirs, Missing, OpenDir, record};
+use super::dirs::{Dirs, Missing, OpenDir};
 use super::forward_links::ForwardLinks;
 use super::frame::Step;
 use super::options::ApplyOptions;
@@ -106,7 +106,7 @@ impl<'a> Applier<'a> {
         Ok(Self {
             root,
             options,
-            tree: Tree::new(record(&stat)),
+            tree: Tree::new(tree::Inode::of(&stat)),
             dirs,
             translator: Translator::new(&options.map_options, progress),
             labels,
@@ -277,7 +277,7 @@ impl<'a> Applier<'a> {
                 link: made.link,
                 sha256: made.sha256,
                 xattrs: made.xattrs,
-                ..record(&inode.stat()?)
+                ..tree::Inode::of(&inode.stat()?)
             };
         }
         Ok(self.tree.insert(place.dir.node, &place.name, made))

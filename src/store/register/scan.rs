@@ -7,7 +7,7 @@ use oci_cas::digest::BlockHasher;
 
 use crate::error::{Error, Result};
 use crate::fs::descent::Descent;
-use crate::fs::tree::{Inode, NodeId, Tree, Witness};
+use crate::fs::tree::{Inode, NodeId, Tree};
 use crate::fs::{Dir, InodeId, InodeKind, MarkNamespace, Stat};
 use crate::layer::Changeset;
 
@@ -51,7 +51,10 @@ pub(super) fn scan(root: &Dir, marks: MarkNamespace) -> Result<Scanned> {
     root.remove_other_marks(b"", marks)?;
     let mut scan = Scan {
         marks,
-        tree: Tree::new(inode(&root.stat_self()?, root.xattrs_self()?)),
+        tree: Tree::new(Inode {
+            xattrs: root.xattrs_self()?,
+            ..Inode::of(&root.stat_self()?)
+        }),
         changes: Changeset {
             root: true,
             root_opaque: false,
@@ -117,7 +120,10 @@ impl Scan {
             self.changes.fresh.push(self.path.clone());
         }
         // The marks that were taken away have changed it.
-        let mut made = inode(&dir.stat(name)?, xattrs);
+        let mut made = Inode {
+            xattrs,
+            ..Inode::of(&dir.stat(name)?)
+        };
         match stat.kind {
             InodeKind::Symlink => made.link = dir.read_link(name)?.into(),
             InodeKind::File => made.sha256 = Some(self.hash(dir, name)?),
@@ -174,21 +180,5 @@ impl Scan {
             tree: self.tree,
             changeset: self.changes,
         }
-    }
-}
-
-fn inode(stat: &Stat, xattrs: crate::fs::xattr::Xattrs) -> Inode {
-    Inode {
-        kind: stat.kind,
-        mode: stat.mode,
-        uid: stat.uid,
-        gid: stat.gid,
-        size: stat.size,
-        nlink: stat.nlink,
-        mtime: stat.mtime,
-        link: Box::default(),
-        sha256: None,
-        xattrs,
-        witness: Some(Witness::of(stat)),
     }
 }
