@@ -9,10 +9,10 @@ use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 
-use oci_bundle::fs::ChangeKind;
-use oci_bundle::store::driver::{
+use oci_bundle::compat::driver::{
     CreateOptions, DiffDriver, Driver, DriverOptions, GetOptions, OverlayDriver,
 };
+use oci_bundle::fs::ChangeKind;
 use oci_bundle::store::{Key, StoreOptions};
 
 fn main() -> Result<(), Box<dyn Error>> {

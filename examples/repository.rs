@@ -12,11 +12,11 @@ use std::fs::File;
 use std::path::Path;
 
 use oci_bundle::cas::Algorithm;
+use oci_bundle::compat::asset::TarAsset;
+use oci_bundle::compat::repository::{Parent, Repository};
 use oci_bundle::layout::Layout;
-use oci_bundle::store::archive::Combined;
-use oci_bundle::store::asset::TarAsset;
-use oci_bundle::store::repository::{Parent, Repository};
 use oci_bundle::store::{Key, Store, StoreOptions};
+use oci_bundle::transfer::archive::Combined;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

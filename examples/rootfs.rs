@@ -10,7 +10,7 @@ use std::error::Error;
 use std::path::Path;
 use std::process::Command;
 
-use oci_bundle::store::rootfs::{Generator, GeneratorOptions, KernelMounter, RootfsGenerator};
+use oci_bundle::compat::rootfs::{Generator, GeneratorOptions, KernelMounter, RootfsGenerator};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use oci_bundle::store::snapshot::{Info, SnapshotOptions, Snapshotter, StoreSnapshots};
+use oci_bundle::snapshots::{Info, SnapshotOptions, Snapshotter, StoreSnapshots};
 use oci_bundle::store::{Store, StoreOptions};
 
 fn main() -> Result<(), Box<dyn Error>> {

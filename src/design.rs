@@ -109,6 +109,12 @@
 //! every chain that has them. What this loses is looked up for each chain when it is first stacked
 //! ([`store`](crate::store), `register/`): most layers say nothing of others, and cost nothing then.
 //!
+//! **Overlays, snapshots, archives and other systems' contracts are modules beside the store**, not in it: [`overlay`](crate::overlay)
+//! below it reads a stack of directories without a mount; [`snapshots`](crate::snapshots), [`transfer`](crate::transfer) and
+//! `compat` above it use its public face. The names of snapshots are rows of the store's own table
+//! ([`store::names`](crate::store::names)), so that `gc` and `check` see what keeps a chain. The names of overlayfs
+//! attributes stay in `fs`, because mounts are made with them and reading them is a file-system call.
+//!
 //! **The invariant is flat equality**: the overlay of an image is its flat unpack, entry for entry, link counts of files
 //! included. Where a patch of empty directories cannot bring that about, the layer is made once more *over the mounted
 //! chain below*, by the very code of the flat unpack; so a variant is right by construction. Overlayfs breaks sets of hard
@@ -167,7 +173,7 @@
 //!
 //! | theirs | here |
 //! |---|---|
-//! | package `overmount` | [`store::repository`](crate::store::repository) |
+//! | package `overmount` | [`compat::repository`](crate::compat::repository) |
 //! | `ErrParentNotMounted` | [`store::Reason::ParentNotMounted`](crate::store::Reason::ParentNotMounted) |
 //! | `ErrMountFailed` | [`store::Reason::MountFailed`](crate::store::Reason::MountFailed) |
 //! | `ErrUnmountFailed` | [`store::Reason::UnmountFailed`](crate::store::Reason::UnmountFailed) |
@@ -178,132 +184,132 @@
 //! | `ErrLayerExists` | [`store::Reason::LayerExists`](crate::store::Reason::LayerExists) |
 //! | `ErrMountExists` | [`store::Reason::MountExists`](crate::store::Reason::MountExists) |
 //! | `ErrTagDoesNotExist` | [`store::Reason::TagNotFound`](crate::store::Reason::TagNotFound) |
-//! | `Asset` | [`store::asset::LayerContent`](crate::store::asset::LayerContent) |
-//! | `NewAsset` | [`store::asset::DirAsset::new`](crate::store::asset::DirAsset::new), [`store::asset::TarAsset::new`](crate::store::asset::TarAsset::new) |
-//! | `Asset.Digest` | [`store::asset::LayerContent::digest`](crate::store::asset::LayerContent::digest) |
-//! | `Asset.LoadDigest` | [`store::asset::LayerContent::load_digest`](crate::store::asset::LayerContent::load_digest) |
-//! | `Asset.Path` | [`store::asset::LayerContent::path`](crate::store::asset::LayerContent::path) |
-//! | `Asset.Unpack` | [`store::asset::LayerContent::unpack`](crate::store::asset::LayerContent::unpack) |
-//! | `Asset.Pack` | [`store::asset::LayerContent::pack`](crate::store::asset::LayerContent::pack) |
-//! | `Exporter`, `Export` | [`store::archive::Exporter`](crate::store::archive::Exporter) |
-//! | `Importer`, `Import` | [`store::archive::Importer`](crate::store::archive::Importer) |
-//! | `Image`, `Repository.NewImage` | [`store::repository::Image`](crate::store::repository::Image), [`store::repository::Repository::new_image`](crate::store::repository::Repository::new_image) |
-//! | `Image.Mount` | [`store::repository::Image::mount`](crate::store::repository::Image::mount), [`store::repository::Image::mount_read_only`](crate::store::repository::Image::mount_read_only) |
-//! | `Image.Unmount` | [`store::repository::Image::unmount`](crate::store::repository::Image::unmount) |
-//! | `Image.Commit` | [`store::repository::Image::commit`](crate::store::repository::Image::commit) |
-//! | `Layer`, `Layer.ID` | [`store::repository::RepositoryLayer`](crate::store::repository::RepositoryLayer), [`store::repository::RepositoryLayer::id`](crate::store::repository::RepositoryLayer::id) |
-//! | `Layer.Config`, `Layer.SaveConfig` | [`store::repository::Image::config`](crate::store::repository::Image::config), [`store::repository::RepositoryLayer::save_config`](crate::store::repository::RepositoryLayer::save_config) |
-//! | `Layer.Create` | [`store::repository::Repository::create_layer`](crate::store::repository::Repository::create_layer) |
-//! | `Layer.Digest` | [`store::repository::RepositoryLayer::digest`](crate::store::repository::RepositoryLayer::digest) |
-//! | `Layer.Exists` | [`store::repository::RepositoryLayer::exists`](crate::store::repository::RepositoryLayer::exists) |
-//! | `Layer.LoadParent`, `Layer.SaveParent` | [`store::repository::RepositoryLayer::load_parent`](crate::store::repository::RepositoryLayer::load_parent), [`store::repository::RepositoryLayer::save_parent`](crate::store::repository::RepositoryLayer::save_parent) |
-//! | `Layer.RestoreParent` | [`store::repository::RepositoryLayer::restore_parent`](crate::store::repository::RepositoryLayer::restore_parent) |
-//! | `Layer.MountPath` | [`store::repository::RepositoryMount::target`](crate::store::repository::RepositoryMount::target) |
-//! | `Layer.Pack` | [`store::repository::RepositoryLayer::pack`](crate::store::repository::RepositoryLayer::pack) |
-//! | `Layer.Path` | [`store::repository::RepositoryLayer::path`](crate::store::repository::RepositoryLayer::path) |
-//! | `Layer.Remove`, `Repository.RemoveLayer` | [`store::repository::RepositoryLayer::remove`](crate::store::repository::RepositoryLayer::remove), [`store::repository::Repository::remove_layer`](crate::store::repository::Repository::remove_layer) |
-//! | `Layer.Unpack` | [`store::repository::Repository::unpack_layer`](crate::store::repository::Repository::unpack_layer) |
-//! | `Mount`, `Repository.NewMount` | [`store::repository::RepositoryMount`](crate::store::repository::RepositoryMount), [`store::repository::RepositoryMount::new`](crate::store::repository::RepositoryMount::new) |
-//! | `Mount.Open` | [`store::repository::RepositoryMount::open`](crate::store::repository::RepositoryMount::open) |
-//! | `Mount.Close`, `Repository.RemoveMount` | [`store::repository::RepositoryMount::close`](crate::store::repository::RepositoryMount::close), [`store::repository::RepositoryMount::detach`](crate::store::repository::RepositoryMount::detach) |
-//! | `Mount.Mounted` | [`store::repository::RepositoryMount::mounted`](crate::store::repository::RepositoryMount::mounted) |
-//! | `Mount.Equals` | [`store::repository::RepositoryMount`](crate::store::repository::RepositoryMount) |
-//! | `Repository`, `NewRepository` | [`store::repository::Repository`](crate::store::repository::Repository), [`store::repository::Repository::new`](crate::store::repository::Repository::new) |
-//! | `Repository.IsVirtual` | [`store::archive::Importer`](crate::store::archive::Importer) |
-//! | `Repository.AddLayer`, `Repository.CreateLayerFromAsset` | [`store::repository::Repository::add_layer`](crate::store::repository::Repository::add_layer), [`store::repository::Repository::create_layer_from_asset`](crate::store::repository::Repository::create_layer_from_asset) |
+//! | `Asset` | [`compat::asset::LayerContent`](crate::compat::asset::LayerContent) |
+//! | `NewAsset` | [`compat::asset::DirAsset::new`](crate::compat::asset::DirAsset::new), [`compat::asset::TarAsset::new`](crate::compat::asset::TarAsset::new) |
+//! | `Asset.Digest` | [`compat::asset::LayerContent::digest`](crate::compat::asset::LayerContent::digest) |
+//! | `Asset.LoadDigest` | [`compat::asset::LayerContent::load_digest`](crate::compat::asset::LayerContent::load_digest) |
+//! | `Asset.Path` | [`compat::asset::LayerContent::path`](crate::compat::asset::LayerContent::path) |
+//! | `Asset.Unpack` | [`compat::asset::LayerContent::unpack`](crate::compat::asset::LayerContent::unpack) |
+//! | `Asset.Pack` | [`compat::asset::LayerContent::pack`](crate::compat::asset::LayerContent::pack) |
+//! | `Exporter`, `Export` | [`transfer::archive::Exporter`](crate::transfer::archive::Exporter) |
+//! | `Importer`, `Import` | [`transfer::archive::Importer`](crate::transfer::archive::Importer) |
+//! | `Image`, `Repository.NewImage` | [`compat::repository::Image`](crate::compat::repository::Image), [`compat::repository::Repository::new_image`](crate::compat::repository::Repository::new_image) |
+//! | `Image.Mount` | [`compat::repository::Image::mount`](crate::compat::repository::Image::mount), [`compat::repository::Image::mount_read_only`](crate::compat::repository::Image::mount_read_only) |
+//! | `Image.Unmount` | [`compat::repository::Image::unmount`](crate::compat::repository::Image::unmount) |
+//! | `Image.Commit` | [`compat::repository::Image::commit`](crate::compat::repository::Image::commit) |
+//! | `Layer`, `Layer.ID` | [`compat::repository::RepositoryLayer`](crate::compat::repository::RepositoryLayer), [`compat::repository::RepositoryLayer::id`](crate::compat::repository::RepositoryLayer::id) |
+//! | `Layer.Config`, `Layer.SaveConfig` | [`compat::repository::Image::config`](crate::compat::repository::Image::config), [`compat::repository::RepositoryLayer::save_config`](crate::compat::repository::RepositoryLayer::save_config) |
+//! | `Layer.Create` | [`compat::repository::Repository::create_layer`](crate::compat::repository::Repository::create_layer) |
+//! | `Layer.Digest` | [`compat::repository::RepositoryLayer::digest`](crate::compat::repository::RepositoryLayer::digest) |
+//! | `Layer.Exists` | [`compat::repository::RepositoryLayer::exists`](crate::compat::repository::RepositoryLayer::exists) |
+//! | `Layer.LoadParent`, `Layer.SaveParent` | [`compat::repository::RepositoryLayer::load_parent`](crate::compat::repository::RepositoryLayer::load_parent), [`compat::repository::RepositoryLayer::save_parent`](crate::compat::repository::RepositoryLayer::save_parent) |
+//! | `Layer.RestoreParent` | [`compat::repository::RepositoryLayer::restore_parent`](crate::compat::repository::RepositoryLayer::restore_parent) |
+//! | `Layer.MountPath` | [`compat::repository::RepositoryMount::target`](crate::compat::repository::RepositoryMount::target) |
+//! | `Layer.Pack` | [`compat::repository::RepositoryLayer::pack`](crate::compat::repository::RepositoryLayer::pack) |
+//! | `Layer.Path` | [`compat::repository::RepositoryLayer::path`](crate::compat::repository::RepositoryLayer::path) |
+//! | `Layer.Remove`, `Repository.RemoveLayer` | [`compat::repository::RepositoryLayer::remove`](crate::compat::repository::RepositoryLayer::remove), [`compat::repository::Repository::remove_layer`](crate::compat::repository::Repository::remove_layer) |
+//! | `Layer.Unpack` | [`compat::repository::Repository::unpack_layer`](crate::compat::repository::Repository::unpack_layer) |
+//! | `Mount`, `Repository.NewMount` | [`compat::repository::RepositoryMount`](crate::compat::repository::RepositoryMount), [`compat::repository::RepositoryMount::new`](crate::compat::repository::RepositoryMount::new) |
+//! | `Mount.Open` | [`compat::repository::RepositoryMount::open`](crate::compat::repository::RepositoryMount::open) |
+//! | `Mount.Close`, `Repository.RemoveMount` | [`compat::repository::RepositoryMount::close`](crate::compat::repository::RepositoryMount::close), [`compat::repository::RepositoryMount::detach`](crate::compat::repository::RepositoryMount::detach) |
+//! | `Mount.Mounted` | [`compat::repository::RepositoryMount::mounted`](crate::compat::repository::RepositoryMount::mounted) |
+//! | `Mount.Equals` | [`compat::repository::RepositoryMount`](crate::compat::repository::RepositoryMount) |
+//! | `Repository`, `NewRepository` | [`compat::repository::Repository`](crate::compat::repository::Repository), [`compat::repository::Repository::new`](crate::compat::repository::Repository::new) |
+//! | `Repository.IsVirtual` | [`transfer::archive::Importer`](crate::transfer::archive::Importer) |
+//! | `Repository.AddLayer`, `Repository.CreateLayerFromAsset` | [`compat::repository::Repository::add_layer`](crate::compat::repository::Repository::add_layer), [`compat::repository::Repository::create_layer_from_asset`](crate::compat::repository::Repository::create_layer_from_asset) |
 //! | `Repository.AddMount` | [`store::Store::mounts`](crate::store::Store::mounts) |
-//! | `Repository.CreateLayer` | [`store::repository::Repository::create_layer`](crate::store::repository::Repository::create_layer) |
-//! | `Repository.Export` | [`store::repository::Repository::export`](crate::store::repository::Repository::export) |
-//! | `Repository.Import` | [`store::repository::Repository::import`](crate::store::repository::Repository::import) |
-//! | `Repository.NewLayer` | [`store::repository::Repository::layer`](crate::store::repository::Repository::layer) |
-//! | `Repository.TempDir` | [`store::repository::Repository::temp_dir`](crate::store::repository::Repository::temp_dir) |
+//! | `Repository.CreateLayer` | [`compat::repository::Repository::create_layer`](crate::compat::repository::Repository::create_layer) |
+//! | `Repository.Export` | [`compat::repository::Repository::export`](crate::compat::repository::Repository::export) |
+//! | `Repository.Import` | [`compat::repository::Repository::import`](crate::compat::repository::Repository::import) |
+//! | `Repository.NewLayer` | [`compat::repository::Repository::layer`](crate::compat::repository::Repository::layer) |
+//! | `Repository.TempDir` | [`compat::repository::Repository::temp_dir`](crate::compat::repository::Repository::temp_dir) |
 //! | `AddTag`, `GetTag`, `RemoveTag` | [`store::Store::tag`](crate::store::Store::tag), [`store::Store::image`](crate::store::Store::image), [`store::Store::untag`](crate::store::Store::untag) |
-//! | config converter | [`store::archive::DockerArchive`](crate::store::archive::DockerArchive) |
+//! | config converter | [`transfer::archive::DockerArchive`](crate::transfer::archive::DockerArchive) |
 //!
 //! ## The overlay graph driver
 //!
 //! | theirs | here |
 //! |---|---|
-//! | `Init` | [`store::driver::OverlayDriver::open`](crate::store::driver::OverlayDriver::open) |
-//! | `SupportsNativeOverlay` | [`store::driver::OverlayDriver::supports_native`](crate::store::driver::OverlayDriver::supports_native) |
-//! | `Driver` | [`store::driver::Driver`](crate::store::driver::Driver), [`store::driver::OverlayDriver`](crate::store::driver::OverlayDriver) |
+//! | `Init` | [`compat::driver::OverlayDriver::open`](crate::compat::driver::OverlayDriver::open) |
+//! | `SupportsNativeOverlay` | [`compat::driver::OverlayDriver::supports_native`](crate::compat::driver::OverlayDriver::supports_native) |
+//! | `Driver` | [`compat::driver::Driver`](crate::compat::driver::Driver), [`compat::driver::OverlayDriver`](crate::compat::driver::OverlayDriver) |
 //! | `AdditionalImageStores` | [`store::Store::additional_stores`](crate::store::Store::additional_stores) |
-//! | `ApplyDiff` | [`store::driver::DiffDriver::apply`](crate::store::driver::DiffDriver::apply) |
-//! | `ApplyDiffWithDiffer` | [`store::driver::StagedApply::stage`](crate::store::driver::StagedApply::stage) |
-//! | `ApplyDiffFromStagingDirectory` | [`store::driver::StagedApply::commit_staged`](crate::store::driver::StagedApply::commit_staged) |
-//! | `CleanupStagingDirectory` | [`store::driver::StagedApply::abort`](crate::store::driver::StagedApply::abort) |
-//! | `DifferTarget` | [`store::driver::StagedLayer::dir`](crate::store::driver::StagedLayer::dir) |
-//! | `DriverWithDifferOutput` | [`store::driver::DifferOutput`](crate::store::driver::DifferOutput) |
-//! | `Differ` | [`store::driver::Differ`](crate::store::driver::Differ) |
+//! | `ApplyDiff` | [`compat::driver::DiffDriver::apply`](crate::compat::driver::DiffDriver::apply) |
+//! | `ApplyDiffWithDiffer` | [`compat::driver::StagedApply::stage`](crate::compat::driver::StagedApply::stage) |
+//! | `ApplyDiffFromStagingDirectory` | [`compat::driver::StagedApply::commit_staged`](crate::compat::driver::StagedApply::commit_staged) |
+//! | `CleanupStagingDirectory` | [`compat::driver::StagedApply::abort`](crate::compat::driver::StagedApply::abort) |
+//! | `DifferTarget` | [`compat::driver::StagedLayer::dir`](crate::compat::driver::StagedLayer::dir) |
+//! | `DriverWithDifferOutput` | [`compat::driver::DifferOutput`](crate::compat::driver::DifferOutput) |
+//! | `Differ` | [`compat::driver::Differ`](crate::compat::driver::Differ) |
 //! | `ApplyDiffOpts` | [`store::UnpackLimits`](crate::store::UnpackLimits) |
-//! | `Changes`, `Change` | [`store::driver::DiffDriver::changes`](crate::store::driver::DiffDriver::changes), [`fs::Change`](crate::fs::Change) |
-//! | `Cleanup` | [`store::driver::Driver::cleanup`](crate::store::driver::Driver::cleanup) |
-//! | `Create`, `CreateOpts` | [`store::driver::Driver::create`](crate::store::driver::Driver::create), [`store::driver::CreateOptions`](crate::store::driver::CreateOptions) |
-//! | `CreateReadWrite` | [`store::driver::Driver::create_read_write`](crate::store::driver::Driver::create_read_write) |
-//! | `CreateFromTemplate` | [`store::driver::Driver::create_from_template`](crate::store::driver::Driver::create_from_template) |
-//! | `Diff` | [`store::driver::DiffDriver::diff`](crate::store::driver::DiffDriver::diff) |
-//! | `DiffSize` | [`store::driver::DiffDriver::diff_size`](crate::store::driver::DiffDriver::diff_size) |
-//! | `DiffGetter`, `FileGetCloser` | [`store::driver::OverlayDriver::files`](crate::store::driver::OverlayDriver::files), [`store::driver::FileSource`](crate::store::driver::FileSource) |
-//! | `Exists` | [`store::driver::Driver::exists`](crate::store::driver::Driver::exists) |
-//! | `Get`, `MountOpts` | [`store::driver::Driver::get`](crate::store::driver::Driver::get), [`store::driver::GetOptions`](crate::store::driver::GetOptions) |
-//! | `Put` | [`store::driver::Driver::put`](crate::store::driver::Driver::put) |
-//! | `LookupAdditionalLayer` | [`store::driver::AdditionalLayers::lookup`](crate::store::driver::AdditionalLayers::lookup) |
-//! | `LookupAdditionalLayerByID` | [`store::driver::AdditionalLayers::lookup_by_key`](crate::store::driver::AdditionalLayers::lookup_by_key) |
-//! | `AdditionalLayer` | [`store::driver::AdditionalLayer`](crate::store::driver::AdditionalLayer) |
-//! | `Metadata` | [`store::driver::Driver::metadata`](crate::store::driver::Driver::metadata) |
-//! | `ReadWriteDiskUsage`, `DiskUsage` | [`store::driver::Driver::usage`](crate::store::driver::Driver::usage), [`fs::usage::Usage`](crate::fs::usage::Usage) |
-//! | `Remove`, `DeferredRemove`, `GetTempDirRootDirs` | [`store::driver::Driver::remove`](crate::store::driver::Driver::remove) |
-//! | `Status` | [`store::driver::Driver::status`](crate::store::driver::Driver::status) |
-//! | `String` | [`store::driver::Driver::name`](crate::store::driver::Driver::name) |
-//! | `SupportsShifting` | [`store::driver::IdMapUpdater::supports_shifting`](crate::store::driver::IdMapUpdater::supports_shifting) |
-//! | `UpdateLayerIDMap` | [`store::driver::IdMapUpdater::remap`](crate::store::driver::IdMapUpdater::remap) |
+//! | `Changes`, `Change` | [`compat::driver::DiffDriver::changes`](crate::compat::driver::DiffDriver::changes), [`fs::Change`](crate::fs::Change) |
+//! | `Cleanup` | [`compat::driver::Driver::cleanup`](crate::compat::driver::Driver::cleanup) |
+//! | `Create`, `CreateOpts` | [`compat::driver::Driver::create`](crate::compat::driver::Driver::create), [`compat::driver::CreateOptions`](crate::compat::driver::CreateOptions) |
+//! | `CreateReadWrite` | [`compat::driver::Driver::create_read_write`](crate::compat::driver::Driver::create_read_write) |
+//! | `CreateFromTemplate` | [`compat::driver::Driver::create_from_template`](crate::compat::driver::Driver::create_from_template) |
+//! | `Diff` | [`compat::driver::DiffDriver::diff`](crate::compat::driver::DiffDriver::diff) |
+//! | `DiffSize` | [`compat::driver::DiffDriver::diff_size`](crate::compat::driver::DiffDriver::diff_size) |
+//! | `DiffGetter`, `FileGetCloser` | [`compat::driver::OverlayDriver::files`](crate::compat::driver::OverlayDriver::files), [`compat::driver::FileSource`](crate::compat::driver::FileSource) |
+//! | `Exists` | [`compat::driver::Driver::exists`](crate::compat::driver::Driver::exists) |
+//! | `Get`, `MountOpts` | [`compat::driver::Driver::get`](crate::compat::driver::Driver::get), [`compat::driver::GetOptions`](crate::compat::driver::GetOptions) |
+//! | `Put` | [`compat::driver::Driver::put`](crate::compat::driver::Driver::put) |
+//! | `LookupAdditionalLayer` | [`compat::driver::AdditionalLayers::lookup`](crate::compat::driver::AdditionalLayers::lookup) |
+//! | `LookupAdditionalLayerByID` | [`compat::driver::AdditionalLayers::lookup_by_key`](crate::compat::driver::AdditionalLayers::lookup_by_key) |
+//! | `AdditionalLayer` | [`compat::driver::AdditionalLayer`](crate::compat::driver::AdditionalLayer) |
+//! | `Metadata` | [`compat::driver::Driver::metadata`](crate::compat::driver::Driver::metadata) |
+//! | `ReadWriteDiskUsage`, `DiskUsage` | [`compat::driver::Driver::usage`](crate::compat::driver::Driver::usage), [`fs::usage::Usage`](crate::fs::usage::Usage) |
+//! | `Remove`, `DeferredRemove`, `GetTempDirRootDirs` | [`compat::driver::Driver::remove`](crate::compat::driver::Driver::remove) |
+//! | `Status` | [`compat::driver::Driver::status`](crate::compat::driver::Driver::status) |
+//! | `String` | [`compat::driver::Driver::name`](crate::compat::driver::Driver::name) |
+//! | `SupportsShifting` | [`compat::driver::IdMapUpdater::supports_shifting`](crate::compat::driver::IdMapUpdater::supports_shifting) |
+//! | `UpdateLayerIDMap` | [`compat::driver::IdMapUpdater::remap`](crate::compat::driver::IdMapUpdater::remap) |
 //! | `ErrNotSupported` | [`store::Reason::NotSupported`](crate::store::Reason::NotSupported) |
 //! | `ErrIncompatibleFS` | [`store::Reason::IncompatibleFs`](crate::store::Reason::IncompatibleFs) |
 //! | `ErrPrerequisites` | [`store::Reason::Prerequisites`](crate::store::Reason::Prerequisites) |
 //! | `ErrLayerUnknown` | [`store::Reason::LayerUnknown`](crate::store::Reason::LayerUnknown) |
 //! | `IDMappings` | [`fs::MapOptions`](crate::fs::MapOptions) |
-//! | `ListLayers` | [`store::driver::Driver::list`](crate::store::driver::Driver::list) |
+//! | `ListLayers` | [`compat::driver::Driver::list`](crate::compat::driver::Driver::list) |
 //! | `Dedup` | [`store::Store::dedup`](crate::store::Store::dedup) |
-//! | `NewNaiveDiffDriver` | [`store::driver::NaiveDiff`](crate::store::driver::NaiveDiff) |
-//! | `ReproducesExactDiffs` | [`store::driver::Driver::info`](crate::store::driver::Driver::info) |
+//! | `NewNaiveDiffDriver` | [`compat::driver::NaiveDiff`](crate::compat::driver::NaiveDiff) |
+//! | `ReproducesExactDiffs` | [`compat::driver::Driver::info`](crate::compat::driver::Driver::info) |
 //! | quotas | [`fs::quota::set`](crate::fs::quota::set) |
 //!
 //! ## containerd's rootfs
 //!
 //! | theirs | here |
 //! |---|---|
-//! | `ApplyLayer` | [`store::snapshot::apply_layer`](crate::store::snapshot::apply_layer) |
-//! | `ApplyLayers` | [`store::snapshot::apply_layers`](crate::store::snapshot::apply_layers) |
-//! | `Diff`, `CreateDiff` | [`store::snapshot::create_diff`](crate::store::snapshot::create_diff) |
-//! | `InitRootFS` | [`store::snapshot::init_rootfs`](crate::store::snapshot::init_rootfs) |
-//! | `Applier` | [`store::snapshot::Applier`](crate::store::snapshot::Applier) |
-//! | `Layer` | [`store::snapshot::LayerDesc`](crate::store::snapshot::LayerDesc) |
-//! | `MountDiffer` | [`store::snapshot::MountDiffer`](crate::store::snapshot::MountDiffer) |
-//! | `Mounter` | [`store::snapshot::Mounter`](crate::store::snapshot::Mounter) |
-//! | `Snapshotter` | [`store::snapshot::Snapshotter`](crate::store::snapshot::Snapshotter), [`store::snapshot::StoreSnapshots`](crate::store::snapshot::StoreSnapshots) |
+//! | `ApplyLayer` | [`snapshots::apply_layer`](crate::snapshots::apply_layer) |
+//! | `ApplyLayers` | [`snapshots::apply_layers`](crate::snapshots::apply_layers) |
+//! | `Diff`, `CreateDiff` | [`snapshots::create_diff`](crate::snapshots::create_diff) |
+//! | `InitRootFS` | [`snapshots::init_rootfs`](crate::snapshots::init_rootfs) |
+//! | `Applier` | [`snapshots::Applier`](crate::snapshots::Applier) |
+//! | `Layer` | [`snapshots::LayerDesc`](crate::snapshots::LayerDesc) |
+//! | `MountDiffer` | [`snapshots::MountDiffer`](crate::snapshots::MountDiffer) |
+//! | `Mounter` | [`snapshots::Mounter`](crate::snapshots::Mounter) |
+//! | `Snapshotter` | [`snapshots::Snapshotter`](crate::snapshots::Snapshotter), [`snapshots::StoreSnapshots`](crate::snapshots::StoreSnapshots) |
 //! | chain IDs | [`image::ChainId::of`](crate::image::ChainId::of) |
 //!
 //! ## guardian's rootfs
 //!
 //! | theirs | here |
 //! |---|---|
-//! | package `rootfs` | [`store::rootfs`](crate::store::rootfs) |
-//! | `ErrorId`, `ImplErrorId` | [`store::rootfs::RootfsReason`](crate::store::rootfs::RootfsReason) |
-//! | `ErrCreateTempDir` | [`store::rootfs::RootfsReason::CreateTempDir`](crate::store::rootfs::RootfsReason::CreateTempDir) |
-//! | `ErrCreateMountDir` | [`store::rootfs::RootfsReason::CreateMountDir`](crate::store::rootfs::RootfsReason::CreateMountDir) |
-//! | `ErrBindMountRoot` | [`store::rootfs::RootfsReason::MountRoot`](crate::store::rootfs::RootfsReason::MountRoot) |
-//! | `ErrBindMountSubdir` | [`store::rootfs::RootfsReason::MountSubdir`](crate::store::rootfs::RootfsReason::MountSubdir) |
-//! | `ErrRootSubdirMissing` | [`store::rootfs::RootfsReason::SubdirMissing`](crate::store::rootfs::RootfsReason::SubdirMissing) |
-//! | `ErrUnmountSubdir` | [`store::rootfs::RootfsReason::UnmountSubdir`](crate::store::rootfs::RootfsReason::UnmountSubdir) |
-//! | `ErrOverlayTempDir` | [`store::rootfs::RootfsReason::OverlayTempDir`](crate::store::rootfs::RootfsReason::OverlayTempDir) |
-//! | `ErrOverlayDir` | [`store::rootfs::RootfsReason::OverlayDir`](crate::store::rootfs::RootfsReason::OverlayDir) |
-//! | `ErrRemoveMountDir` | [`store::rootfs::RootfsReason::RemoveMountDir`](crate::store::rootfs::RootfsReason::RemoveMountDir) |
-//! | `ErrUnmountRoot` | [`store::rootfs::RootfsReason::UnmountRoot`](crate::store::rootfs::RootfsReason::UnmountRoot) |
-//! | `ErrNilSyscallFS` | [`store::rootfs::RootfsReason::NeedPrivilege`](crate::store::rootfs::RootfsReason::NeedPrivilege) |
-//! | `ErrRwBaseDirMissing` | [`store::rootfs::RootfsReason::RwBaseMissing`](crate::store::rootfs::RootfsReason::RwBaseMissing) |
-//! | `ErrRwBaseDirIsFile` | [`store::rootfs::RootfsReason::RwBaseNotDir`](crate::store::rootfs::RootfsReason::RwBaseNotDir) |
-//! | `ErrRwBaseDirNotRw` | [`store::rootfs::RootfsReason::RwBaseNotRw`](crate::store::rootfs::RootfsReason::RwBaseNotRw) |
-//! | `RootFS` | [`store::rootfs::RootfsGenerator`](crate::store::rootfs::RootfsGenerator) |
-//! | `RootFS.Generate` | [`store::rootfs::RootfsGenerator::generate`](crate::store::rootfs::RootfsGenerator::generate) |
-//! | `RootFS.Remove` | [`store::rootfs::RootfsGenerator::remove`](crate::store::rootfs::RootfsGenerator::remove) |
-//! | `NewRootFS` | [`store::rootfs::Generator::new`](crate::store::rootfs::Generator::new) |
+//! | package `rootfs` | [`compat::rootfs`](crate::compat::rootfs) |
+//! | `ErrorId`, `ImplErrorId` | [`compat::rootfs::RootfsReason`](crate::compat::rootfs::RootfsReason) |
+//! | `ErrCreateTempDir` | [`compat::rootfs::RootfsReason::CreateTempDir`](crate::compat::rootfs::RootfsReason::CreateTempDir) |
+//! | `ErrCreateMountDir` | [`compat::rootfs::RootfsReason::CreateMountDir`](crate::compat::rootfs::RootfsReason::CreateMountDir) |
+//! | `ErrBindMountRoot` | [`compat::rootfs::RootfsReason::MountRoot`](crate::compat::rootfs::RootfsReason::MountRoot) |
+//! | `ErrBindMountSubdir` | [`compat::rootfs::RootfsReason::MountSubdir`](crate::compat::rootfs::RootfsReason::MountSubdir) |
+//! | `ErrRootSubdirMissing` | [`compat::rootfs::RootfsReason::SubdirMissing`](crate::compat::rootfs::RootfsReason::SubdirMissing) |
+//! | `ErrUnmountSubdir` | [`compat::rootfs::RootfsReason::UnmountSubdir`](crate::compat::rootfs::RootfsReason::UnmountSubdir) |
+//! | `ErrOverlayTempDir` | [`compat::rootfs::RootfsReason::OverlayTempDir`](crate::compat::rootfs::RootfsReason::OverlayTempDir) |
+//! | `ErrOverlayDir` | [`compat::rootfs::RootfsReason::OverlayDir`](crate::compat::rootfs::RootfsReason::OverlayDir) |
+//! | `ErrRemoveMountDir` | [`compat::rootfs::RootfsReason::RemoveMountDir`](crate::compat::rootfs::RootfsReason::RemoveMountDir) |
+//! | `ErrUnmountRoot` | [`compat::rootfs::RootfsReason::UnmountRoot`](crate::compat::rootfs::RootfsReason::UnmountRoot) |
+//! | `ErrNilSyscallFS` | [`compat::rootfs::RootfsReason::NeedPrivilege`](crate::compat::rootfs::RootfsReason::NeedPrivilege) |
+//! | `ErrRwBaseDirMissing` | [`compat::rootfs::RootfsReason::RwBaseMissing`](crate::compat::rootfs::RootfsReason::RwBaseMissing) |
+//! | `ErrRwBaseDirIsFile` | [`compat::rootfs::RootfsReason::RwBaseNotDir`](crate::compat::rootfs::RootfsReason::RwBaseNotDir) |
+//! | `ErrRwBaseDirNotRw` | [`compat::rootfs::RootfsReason::RwBaseNotRw`](crate::compat::rootfs::RootfsReason::RwBaseNotRw) |
+//! | `RootFS` | [`compat::rootfs::RootfsGenerator`](crate::compat::rootfs::RootfsGenerator) |
+//! | `RootFS.Generate` | [`compat::rootfs::RootfsGenerator::generate`](crate::compat::rootfs::RootfsGenerator::generate) |
+//! | `RootFS.Remove` | [`compat::rootfs::RootfsGenerator::remove`](crate::compat::rootfs::RootfsGenerator::remove) |
+//! | `NewRootFS` | [`compat::rootfs::Generator::new`](crate::compat::rootfs::Generator::new) |

@@ -34,7 +34,10 @@
 //! | command | `cli`, in the binary only: arguments, log lines, progress bars, exit codes |
 //! | verbs | [`ops`] |
 //! | bundle | [`bundle`]: `umoci.json` and `config.json` |
-//! | trees and layouts | [`layout`], [`layer`], [`mtree`] (which sees [`fs`], as [`layer`] does) |
+//! | other systems' contracts | `compat` (feature `compat`): the graph driver, overmount's repository, guardian's root file systems |
+//! | on the store | [`snapshots`]: containerd's snapshots; [`transfer`]: archives in and out |
+//! | store | [`store`]: layers, chains, names, containers, mounts |
+//! | trees and layouts | [`layout`], [`layer`], [`mtree`], [`overlay`]: what a stack of directories shows, without a mount |
 //! | ground | [`image`]: pure data; [`archive`]: tar and compression, bytes only; [`fs`]: the only door to the file system |
 //! | below all | [`error`], [`progress`], and the crate [`cas`] |
 //!
@@ -51,6 +54,8 @@
 
 pub mod archive;
 pub mod bundle;
+#[cfg(feature = "compat")]
+pub mod compat;
 #[cfg(doc)]
 pub mod design;
 pub mod error;
@@ -60,8 +65,11 @@ pub mod layer;
 pub mod layout;
 pub mod mtree;
 pub mod ops;
+pub mod overlay;
 pub mod progress;
+pub mod snapshots;
 pub mod store;
+pub mod transfer;
 
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use oci_cas as cas;

@@ -105,6 +105,14 @@ impl Dir {
         Self::opened(fd, path.to_owned(), access)
     }
 
+    /// Another handle for an open directory, whose path is not known.
+    pub(super) fn duplicate(fd: BorrowedFd<'_>) -> Result<Self> {
+        let path = PathBuf::new();
+        let fd = fd.try_clone_to_owned();
+        let fd = fd.map_err(|error| Error::io("duplicate directory", &path, error))?;
+        Ok(Self::from_fd(fd, path, Access::Plain))
+    }
+
     /// Takes an open directory; `path` is for messages.
     pub(super) fn from_fd(fd: OwnedFd, mut path: PathBuf, access: Access) -> Self {
         // A directory opened as its own `.` is shown by its name.

@@ -123,7 +123,7 @@ impl Store {
     }
 
     /// A chain as it is recorded, whether its parts are there or not.
-    pub(super) fn recorded_chain(&self, id: Option<&ChainId>) -> Result<Option<Chain>> {
+    pub(crate) fn recorded_chain(&self, id: Option<&ChainId>) -> Result<Option<Chain>> {
         let name = record_name(id);
         let record = json::try_read::<Record>(&self.sub("chains")?, &name)?;
         let chain = record.map(Chain::of).transpose()?;
@@ -179,12 +179,12 @@ impl Store {
         Ok(found)
     }
 
-    pub(super) fn write_chain(&self, chain: &Chain) -> Result<()> {
+    pub(crate) fn write_chain(&self, chain: &Chain) -> Result<()> {
         let name = record_name(chain.id.as_ref());
         json::replace(&self.sub("chains")?, &name, &chain.record())
     }
 
-    pub(super) fn remove_chain(&self, id: Option<&ChainId>) -> Result<()> {
+    pub(crate) fn remove_chain(&self, id: Option<&ChainId>) -> Result<()> {
         self.sub("chains")?.remove_all(record_name(id).as_bytes())
     }
 }

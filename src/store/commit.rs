@@ -16,18 +16,17 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use oci_cas::Algorithm;
 
 use super::chain::Chain;
-use super::changes::Changes;
 use super::container::Container;
 use super::id::{Key, LayerId};
 use super::layer::LAYER;
 use super::place::Store;
 use super::reason::Reason;
-use super::stack::Stack;
 use super::unpack::{LayerProvider, UnpackLimits, make_dir};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{Access, Change, ChangeKind, InodeKind, Root, fault};
 use crate::image::{ChainId, DiffId};
 use crate::layer::{GenerateOptions, LayerSource, generate_linked_layer};
+use crate::overlay::{Changes, Stack};
 use crate::progress::{Progress, Silent};
 
 /// Bytes that are handed from the generator to the unpacker at a time.
@@ -194,7 +193,7 @@ impl Store {
 }
 
 /// Leaves out the sockets of an upper directory. What they hide of the layers below is gone.
-pub(super) fn skip_sockets(changes: &mut Vec<Change>, own: &Stack, lower: &Stack) -> Result<()> {
+pub(crate) fn skip_sockets(changes: &mut Vec<Change>, own: &Stack, lower: &Stack) -> Result<()> {
     let mut kept = Vec::with_capacity(changes.len());
     for mut change in changes.drain(..) {
         let is_root = change.path == b".";

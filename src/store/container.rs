@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::chain::Chain;
-use super::changes::{Changes, ChangesOptions, LinkGroups, changes, changes_since};
 use super::id::Key;
 use super::json;
 use super::layer::{CONTENT, now};
@@ -24,9 +23,10 @@ use crate::error::{ErrorKind, Result};
 use crate::fs::lock::LockFile;
 use crate::fs::{Access, Dir, IdMap, IdRange, MapOptions, fault};
 use crate::image::ChainId;
+use crate::overlay::{Changes, ChangesOptions, LinkGroups, changes, changes_since};
 
 /// The directory that overlayfs works in.
-pub(super) const WORK: &[u8] = b"work";
+pub(crate) const WORK: &[u8] = b"work";
 const META: &str = "meta.json";
 
 /// The file of a bundle that says which container is its root file system: an object in JSON, with the name as `key`.
@@ -154,18 +154,18 @@ impl Container {
         self.dir.open_dir(CONTENT)
     }
 
-    pub(super) fn dir(&self) -> &Dir {
+    pub(crate) fn dir(&self) -> &Dir {
         &self.dir
     }
 
-    pub(super) fn work(&self) -> Result<Dir> {
+    pub(crate) fn work(&self) -> Result<Dir> {
         self.dir.open_dir(WORK)
     }
 
     /// Whether nobody knows of it: whoever made it has not come to its end, or the bundle that it was made for is not there,
     /// or is one of another container by now (of an unpack, say, that was killed before its bundle appeared and then run
     /// again). What cannot be read is there.
-    pub(super) fn is_abandoned(&self) -> bool {
+    pub(crate) fn is_abandoned(&self) -> bool {
         #[derive(Deserialize)]
         struct Document {
             key: String,
@@ -183,7 +183,7 @@ impl Container {
     }
 
     /// Writes down what is known of it now.
-    pub(super) fn set_meta(&mut self, meta: ContainerMeta) -> Result<()> {
+    pub(crate) fn set_meta(&mut self, meta: ContainerMeta) -> Result<()> {
         if meta != self.meta {
             json::replace(&self.dir, META, &meta.record())?;
             self.meta = meta;
@@ -205,7 +205,7 @@ impl Store {
     }
 
     /// The same, with something done to the upper directory and to that for the kernel while nobody sees them.
-    pub(super) fn prepare_filled(
+    pub(crate) fn prepare_filled(
         &self,
         key: &Key,
         chain: &Chain,
@@ -337,7 +337,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// Those of [`changes`](super::changes()).
+    /// Those of [`changes`](crate::overlay::changes()).
     pub fn changes_of(
         &self,
         container: &Container,
@@ -349,7 +349,7 @@ impl Store {
     }
 
     /// What an upper directory says when it is laid over another chain than its own.
-    pub(super) fn changes_laid_over(
+    pub(crate) fn changes_laid_over(
         &self,
         container: &Container,
         chain: &Chain,
@@ -393,7 +393,7 @@ impl Store {
     }
 
     /// One process at a time for a container.
-    pub(super) fn lock_container(&self, key: &Key) -> Result<LockFile> {
+    pub(crate) fn lock_container(&self, key: &Key) -> Result<LockFile> {
         self.lock_name(&format!("container-{key}"))
     }
 }

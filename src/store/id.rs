@@ -60,12 +60,12 @@ impl LayerId {
     }
 
     /// The layer that this one is a copy of, with other owners.
-    pub(super) fn before_map(&self) -> Option<Self> {
+    pub(crate) fn before_map(&self) -> Option<Self> {
         self.0.rsplit_once("+m").map(|(id, _)| Self(id.to_owned()))
     }
 
     /// The directories that layers are in, below `layers/`.
-    pub(super) fn directories() -> [String; 3] {
+    pub(crate) fn directories() -> [String; 3] {
         [
             Algorithm::Sha256.to_string(),
             Algorithm::Sha512.to_string(),
@@ -74,12 +74,12 @@ impl LayerId {
     }
 
     /// The directory below `layers/`, and the name in it.
-    pub(super) fn place(&self) -> (&str, &str) {
+    pub(crate) fn place(&self) -> (&str, &str) {
         self.0.split_once('/').unwrap_or(("", &self.0))
     }
 
     /// The path below the store.
-    pub(super) fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("layers/{}", self.0)
     }
 }

@@ -10,7 +10,7 @@ use crate::fs::{Dir, atomic};
 const MAX_SIZE: u64 = 512 << 20;
 
 /// The bytes of a record.
-pub(super) fn write(record: &impl Serialize) -> Vec<u8> {
+pub(crate) fn write(record: &impl Serialize) -> Vec<u8> {
     // Records are made of strings, numbers and lists of them, which always have a text.
     let mut bytes = serde_json::to_vec(record).unwrap_or_default();
     bytes.push(b'\n');
@@ -18,7 +18,7 @@ pub(super) fn write(record: &impl Serialize) -> Vec<u8> {
 }
 
 /// Reads a record.
-pub(super) fn read<T: DeserializeOwned>(dir: &Dir, name: &str) -> Result<T> {
+pub(crate) fn read<T: DeserializeOwned>(dir: &Dir, name: &str) -> Result<T> {
     let bytes = dir.read_file(name.as_bytes(), MAX_SIZE)?;
     serde_json::from_slice(&bytes).map_err(|error| {
         let path = dir.path_of(name.as_bytes());
@@ -28,7 +28,7 @@ pub(super) fn read<T: DeserializeOwned>(dir: &Dir, name: &str) -> Result<T> {
 }
 
 /// Reads a record, or says that there is none.
-pub(super) fn try_read<T: DeserializeOwned>(dir: &Dir, name: &str) -> Result<Option<T>> {
+pub(crate) fn try_read<T: DeserializeOwned>(dir: &Dir, name: &str) -> Result<Option<T>> {
     match read(dir, name) {
         Ok(record) => Ok(Some(record)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -37,6 +37,6 @@ pub(super) fn try_read<T: DeserializeOwned>(dir: &Dir, name: &str) -> Result<Opt
 }
 
 /// Writes a record in place of the one that is there, if any.
-pub(super) fn replace(dir: &Dir, name: &str, record: &impl Serialize) -> Result<()> {
+pub(crate) fn replace(dir: &Dir, name: &str, record: &impl Serialize) -> Result<()> {
     atomic::replace_in(dir, name, 0o600, &write(record))
 }

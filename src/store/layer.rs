@@ -19,11 +19,11 @@ use crate::fs::{Dir, FileWriter, MarkNamespace};
 use crate::layer::{Changeset, ImpliedDir, LinkBelow};
 
 /// The content, in overlayfs's form.
-pub(super) const CONTENT: &[u8] = b"fs";
+pub(crate) const CONTENT: &[u8] = b"fs";
 /// The record of the content, by which it can be checked.
-pub(super) const RECORD: &str = "record";
+pub(crate) const RECORD: &str = "record";
 /// A layer in the making, in its staging directory.
-pub(super) const LAYER: &[u8] = b"layer";
+pub(crate) const LAYER: &[u8] = b"layer";
 const META: &str = "meta.json";
 
 /// What the store knows of a layer without looking at its content.
@@ -76,18 +76,18 @@ impl Layer {
     }
 
     /// Which of the additional stores it is in; `None` for this one.
-    pub(super) fn place(&self) -> Option<usize> {
+    pub(crate) fn place(&self) -> Option<usize> {
         self.store
     }
 
-    pub(super) fn dir(&self) -> &Dir {
+    pub(crate) fn dir(&self) -> &Dir {
         &self.dir
     }
 }
 
 impl LayerId {
     /// Where the content of the layer is, below the store.
-    pub(super) fn content_path(&self) -> String {
+    pub(crate) fn content_path(&self) -> String {
         format!("{}/{}", self.path(), String::from_utf8_lossy(CONTENT))
     }
 }
@@ -112,7 +112,7 @@ impl Store {
             .ok_or_else(|| Reason::LayerUnknown.error(format!("layer {id}: not in the store")))
     }
 
-    pub(super) fn find_layer(&self, id: &LayerId) -> Result<Option<Layer>> {
+    pub(crate) fn find_layer(&self, id: &LayerId) -> Result<Option<Layer>> {
         if let Some(dir) = self.own_layer(id)? {
             let id = id.clone();
             return Ok(Some(Layer {
@@ -125,7 +125,7 @@ impl Store {
     }
 
     /// A layer of one of the additional stores, and which one that is.
-    pub(super) fn find_additional_layer(&self, id: &LayerId) -> Result<Option<(&Self, Layer)>> {
+    pub(crate) fn find_additional_layer(&self, id: &LayerId) -> Result<Option<(&Self, Layer)>> {
         for (place, store) in self.additional_stores().iter().enumerate() {
             if let Some(dir) = store.own_layer(id)? {
                 let (id, place) = (id.clone(), Some(place));
@@ -170,18 +170,18 @@ impl Store {
     }
 
     /// The directory that a layer has its name in.
-    pub(super) fn layer_parent(&self, id: &LayerId) -> Result<Dir> {
+    pub(crate) fn layer_parent(&self, id: &LayerId) -> Result<Dir> {
         self.sub("layers")?.open_dir(id.place().0.as_bytes())
     }
 }
 
 /// Writes what is known of a layer into its directory.
-pub(super) fn write_meta(dir: &Dir, meta: &LayerMeta) -> Result<()> {
+pub(crate) fn write_meta(dir: &Dir, meta: &LayerMeta) -> Result<()> {
     json::replace(dir, META, &MetaRecord::of(meta))
 }
 
 /// Writes the record of a layer's content into its directory.
-pub(super) fn write_record(
+pub(crate) fn write_record(
     dir: &Dir,
     tree: &Tree,
     changes: &Changeset,
@@ -198,7 +198,7 @@ pub(super) fn write_record(
 }
 
 /// Makes a file in a staging directory, which is nobody else's.
-pub(super) fn new_file(dir: &Dir, name: &str) -> Result<File> {
+pub(crate) fn new_file(dir: &Dir, name: &str) -> Result<File> {
     let made = dir.create_file(name.as_bytes(), 0o600)?;
     made.map(FileWriter::into_file).ok_or_else(|| {
         let path = dir.path_of(name.as_bytes());
@@ -207,12 +207,12 @@ pub(super) fn new_file(dir: &Dir, name: &str) -> Result<File> {
     })
 }
 
-pub(super) fn read_meta(dir: &Dir) -> Result<LayerMeta> {
+pub(crate) fn read_meta(dir: &Dir) -> Result<LayerMeta> {
     Ok(json::read::<MetaRecord>(dir, META)?.into_meta())
 }
 
 /// Seconds since 1970.
-pub(super) fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }

@@ -36,52 +36,39 @@
 //! | `image.rs` | images and their names |
 //! | `container.rs`, `mounting.rs` | upper directories, and what is mounted |
 //! | `commit.rs` | what was changed in a container, as a layer |
-//! | `snapshot/` | containerd's functions |
-//! | `stack.rs`, `changes/` | the view of a chain without a mount, and what an upper directory has changed |
+//! | `names/` | names of chains and containers, after containerd's contract |
 //! | `record/`, `check/`, `remap.rs` | what a layer must be, whether it is, and copies with other owners |
-//! | `driver/` | layers by names of the caller's choice |
 //! | `gc.rs`, `trash.rs` | what nothing needs |
 //! | `status.rs`, `suitable.rs` | what works in a store, and where one can be |
 //! | `usage.rs`, `dedup.rs` | how much room things take, and how it becomes less |
-//! | `archive/`, `asset.rs` | images in and out |
-//! | `repository/` | layers made one on the other, and images of them, by the names that overmount has for it |
-//! | `rootfs/` | roots for containers out of a plain directory |
 
-pub mod archive;
-pub mod asset;
 mod chain;
-mod changes;
 pub mod check;
-mod commit;
-mod container;
+pub(crate) mod commit;
+pub(crate) mod container;
 mod dedup;
-pub mod driver;
 mod gc;
-mod id;
+pub(crate) mod id;
 mod image;
-mod json;
-mod layer;
-mod mounting;
-mod patch;
-mod place;
+pub(crate) mod json;
+pub(crate) mod layer;
+pub(crate) mod mounting;
+pub mod names;
+pub(crate) mod patch;
+pub(crate) mod place;
 mod reason;
 pub mod record;
 mod register;
 pub mod remap;
 mod remapped;
-pub mod repository;
-pub mod rootfs;
-pub mod snapshot;
-mod stack;
 mod status;
 mod suitable;
-mod text;
-mod trash;
-mod unpack;
+pub(crate) mod text;
+pub(crate) mod trash;
+pub(crate) mod unpack;
 mod usage;
 
 pub use chain::{Chain, MAX_LOWERS};
-pub use changes::{Changes, ChangesOptions, LinkGroups, changes, changes_between};
 pub use commit::{CommitOptions, Committed};
 pub use container::{BUNDLE_FILE, Container, ContainerMeta};
 pub use dedup::DedupReport;
@@ -90,9 +77,9 @@ pub use id::{Key, LayerId};
 pub use image::{StoredImage, name_in_layout};
 pub use layer::{Layer, LayerMeta};
 pub use mounting::{MountOptions, MountRecord};
+pub use names::KeptChain;
 pub use patch::PatchId;
 pub use place::{Lease, Store, StoreOptions, SyncPolicy};
 pub use reason::Reason;
-pub use stack::{Found, Stack};
 pub use status::StoreFeatures;
 pub use unpack::{LayerProvider, UnpackLimits};

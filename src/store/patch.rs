@@ -28,7 +28,7 @@ use crate::layer::split;
 
 /// The attributes of a directory, as the image has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Attributes {
+pub(crate) struct Attributes {
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
@@ -39,7 +39,7 @@ pub(super) struct Attributes {
 
 impl Attributes {
     /// What a directory has for which no layer has an entry.
-    pub(super) fn implied() -> Self {
+    pub(crate) fn implied() -> Self {
         Self {
             mode: 0o755,
             uid: 0,
@@ -49,7 +49,7 @@ impl Attributes {
         }
     }
 
-    pub(super) fn of(stat: &Stat, xattrs: Xattrs) -> Self {
+    pub(crate) fn of(stat: &Stat, xattrs: Xattrs) -> Self {
         Self {
             mode: stat.mode,
             uid: stat.uid,
@@ -60,14 +60,14 @@ impl Attributes {
     }
 
     /// Those of an open directory of a layer.
-    pub(super) fn of_dir(dir: &Dir, marks: MarkNamespace) -> Result<Self> {
+    pub(crate) fn of_dir(dir: &Dir, marks: MarkNamespace) -> Result<Self> {
         let xattrs = dir.xattrs_self()?.into_iter();
         let xattrs = xattrs.filter_map(|(name, value)| Some((marks.unescape(name)?, value)));
         Ok(Self::of(&dir.stat_self()?, xattrs.collect()))
     }
 
     /// Gives them to a directory.
-    pub(super) fn apply(&self, dir: &Dir, marks: MarkNamespace) -> Result<()> {
+    pub(crate) fn apply(&self, dir: &Dir, marks: MarkNamespace) -> Result<()> {
         let masked = |name: &Vec<u8>| crate::fs::xattr::is_masked(name);
         let xattrs = self.xattrs.iter().filter(|(name, _)| !masked(name));
         let xattrs = xattrs.map(|(name, value)| (marks.escape(name.clone()), value.clone()));
@@ -91,7 +91,7 @@ pub struct PatchId(Digest);
 
 impl PatchId {
     /// Where the patch is, below the store.
-    pub(super) fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("patches/{self}")
     }
 }
@@ -115,7 +115,7 @@ impl FromStr for PatchId {
 
 /// What a patch consists of: directories by their paths, the root's empty. All that is above one is in it too.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Patch(pub BTreeMap<Vec<u8>, Attributes>);
+pub(crate) struct Patch(pub BTreeMap<Vec<u8>, Attributes>);
 
 #[derive(Serialize)]
 struct Entry {
@@ -130,7 +130,7 @@ struct Entry {
 
 impl Patch {
     /// Its name: whatever is read back from disk has the same.
-    pub(super) fn id(&self) -> PatchId {
+    pub(crate) fn id(&self) -> PatchId {
         let entries = self.0.iter().map(|(path, attributes)| {
             let xattrs = attributes.xattrs.iter();
             let xattrs = xattrs.filter(|(name, _)| !crate::fs::xattr::is_masked(name));
@@ -171,7 +171,7 @@ fn open(root: &Dir, path: &[u8]) -> Result<Dir> {
 }
 
 impl Store {
-    pub(super) fn has_patch(&self, id: &PatchId) -> Result<bool> {
+    pub(crate) fn has_patch(&self, id: &PatchId) -> Result<bool> {
         Ok(self
             .sub("patches")?
             .try_stat(id.to_string().as_bytes())?
@@ -179,7 +179,7 @@ impl Store {
     }
 
     /// Opens a patch.
-    pub(super) fn patch(&self, id: &PatchId) -> Result<Dir> {
+    pub(crate) fn patch(&self, id: &PatchId) -> Result<Dir> {
         self.dir()
             .open_below(id.path().as_bytes())
             .map_err(|error| match error.kind() {
@@ -191,7 +191,7 @@ impl Store {
     }
 
     /// Makes a patch, unless it is there.
-    pub(super) fn write_patch(&self, patch: &Patch) -> Result<PatchId> {
+    pub(crate) fn write_patch(&self, patch: &Patch) -> Result<PatchId> {
         let id = patch.id();
         if self.has_patch(&id)? {
             return Ok(id);
@@ -210,7 +210,7 @@ impl Store {
     }
 
     /// The names of all patches.
-    pub(super) fn patches(&self) -> Result<Vec<PatchId>> {
+    pub(crate) fn patches(&self) -> Result<Vec<PatchId>> {
         let names = self.sub("patches")?.names()?;
         let parsed = names
             .iter()

@@ -204,22 +204,22 @@ impl Store {
         &self.additional
     }
 
-    pub(super) fn dir(&self) -> &Dir {
+    pub(crate) fn dir(&self) -> &Dir {
         &self.dir
     }
 
     /// One of the store's own directories.
-    pub(super) fn sub(&self, name: &str) -> Result<Dir> {
+    pub(crate) fn sub(&self, name: &str) -> Result<Dir> {
         self.dir.open_dir(name.as_bytes())
     }
 
     /// A [lease](Self::lease), as the counterpart of [`exclusive`](Self::exclusive).
-    pub(super) fn shared(&self) -> Result<Lease> {
+    pub(crate) fn shared(&self) -> Result<Lease> {
         self.lease()
     }
 
     /// Keeps everybody else from relying on layers.
-    pub(super) fn exclusive(&self) -> Result<LockFile> {
+    pub(crate) fn exclusive(&self) -> Result<LockFile> {
         let locks = self.sub("locks")?;
         let end = Instant::now().checked_add(self.options.lock_timeout);
         loop {
@@ -241,7 +241,7 @@ impl Store {
     }
 
     /// One process at a time for each name: a layer in the making, a container.
-    pub(super) fn lock_name(&self, name: &str) -> Result<LockFile> {
+    pub(crate) fn lock_name(&self, name: &str) -> Result<LockFile> {
         self.lock(&self.sub("locks")?, name.as_bytes(), LockMode::Exclusive)
     }
 
@@ -252,12 +252,12 @@ impl Store {
     }
 
     /// A directory in the making, which becomes visible by one rename.
-    pub(super) fn staging(&self) -> Result<Staging> {
+    pub(crate) fn staging(&self) -> Result<Staging> {
         Staging::create(&self.path.join("staging"), "s-", Access::Plain)
     }
 
     /// Writes to disk what has been staged.
-    pub(super) fn sync(&self) -> Result<()> {
+    pub(crate) fn sync(&self) -> Result<()> {
         match self.options.sync {
             SyncPolicy::Image => self.dir.sync_file_system(),
             SyncPolicy::None => Ok(()),
@@ -266,7 +266,7 @@ impl Store {
 }
 
 /// Which attributes are for this process to set.
-pub(super) fn marks_of_process() -> MarkNamespace {
+pub(crate) fn marks_of_process() -> MarkNamespace {
     if probe::is_superuser() && !probe::in_user_namespace() {
         MarkNamespace::Trusted
     } else {

@@ -19,7 +19,7 @@ use crate::fs::{Dir, MapOptions, fault};
 
 impl Store {
     /// The directories of a chain with the owners that maps give them, and the name of the patch that is the first.
-    pub(super) fn remapped_lowers(
+    pub(crate) fn remapped_lowers(
         &self,
         chain: &Chain,
         maps: &MapOptions,

@@ -31,7 +31,7 @@ const REFUSED: [(&str, &str); 4] = [
 /// # Errors
 ///
 /// [`Reason::IncompatibleFs`], with the name of the file system and what it lacks.
-pub(super) fn check(dir: &Dir, marks: MarkNamespace) -> Result<()> {
+pub(crate) fn check(dir: &Dir, marks: MarkNamespace) -> Result<()> {
     let file_system = FileSystem::of(dir)?;
     if let Some(why) = refusal(file_system.name) {
         return Err(incompatible(dir, file_system.name, why));

@@ -8,14 +8,14 @@ use crate::fs::{Dir, fault};
 /// Something that was thrown away and is to be deleted.
 #[derive(Debug)]
 #[must_use = "what is not emptied stays until `gc`"]
-pub(super) struct Thrown {
+pub(crate) struct Thrown {
     trash: Dir,
     name: String,
 }
 
 impl Store {
     /// Moves a name of one of the store's directories to the trash.
-    pub(super) fn throw_away(&self, dir: &Dir, name: &[u8]) -> Result<Thrown> {
+    pub(crate) fn throw_away(&self, dir: &Dir, name: &[u8]) -> Result<Thrown> {
         let trash = self.sub("trash")?;
         let thrown = unique_name("t-");
         dir.rename_new(name, &trash, thrown.as_bytes())?;
@@ -27,7 +27,7 @@ impl Store {
     }
 
     /// Deletes what is in the trash, and says how many things that were.
-    pub(super) fn empty_trash(&self) -> Result<usize> {
+    pub(crate) fn empty_trash(&self) -> Result<usize> {
         let trash = self.sub("trash")?;
         let names = trash.names()?;
         for name in &names {
@@ -39,7 +39,7 @@ impl Store {
 
 impl Thrown {
     /// Deletes it.
-    pub(super) fn empty(self) -> Result<()> {
+    pub(crate) fn empty(self) -> Result<()> {
         delete(&self.trash, self.name.as_bytes())
     }
 }

@@ -214,7 +214,7 @@ impl Store {
     }
 
     /// Unpacks a stream into a staged layer, and makes sure that it is the one that was promised.
-    pub(super) fn stage_layer(
+    pub(crate) fn stage_layer(
         &self,
         dir: &Dir,
         source: impl LayerSource,
@@ -232,7 +232,7 @@ impl Store {
     }
 
     /// Unpacks a stream into a staged layer, and says which one it is.
-    pub(super) fn stage_stream(
+    pub(crate) fn stage_stream(
         &self,
         dir: &Dir,
         source: impl LayerSource,
@@ -259,7 +259,7 @@ impl Store {
     }
 
     /// Writes down what is known of a staged layer.
-    pub(super) fn describe(
+    pub(crate) fn describe(
         &self,
         dir: &Dir,
         tree: &Tree,
@@ -277,7 +277,7 @@ impl Store {
 
     /// Gives a complete layer, an entry of a staging directory, its name. Somebody else's, of the same content, counts as
     /// well.
-    pub(super) fn publish_layer(
+    pub(crate) fn publish_layer(
         &self,
         id: &LayerId,
         staging: &Staging,
@@ -304,14 +304,14 @@ fn entry_of(index: usize) -> Vec<u8> {
 }
 
 /// What whoever makes a layer locks: one of few names, so that an image of many layers takes few descriptors.
-pub(super) fn lock_of(id: &LayerId) -> String {
+pub(crate) fn lock_of(id: &LayerId) -> String {
     let (_, name) = id.place();
     let first = name.bytes().next().map_or('-', char::from);
     format!("layers-{first}")
 }
 
 /// Makes a directory in a staging directory, which is nobody else's.
-pub(super) fn make_dir(staging: &Dir, name: &[u8]) -> Result<Dir> {
+pub(crate) fn make_dir(staging: &Dir, name: &[u8]) -> Result<Dir> {
     staging.create_dir(name, 0o700)?.ok_or_else(|| {
         let path = staging.path_of(name);
         let message = format!("create {}: somebody else has made it", path.display());

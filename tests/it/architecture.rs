@@ -10,13 +10,16 @@ const LEVELS: &[&[&str]] = &[
     &["cli"],
     &["ops"],
     &["bundle"],
-    &["layout", "layer", "store", "mtree"],
+    &["compat"],
+    &["snapshots", "transfer"],
+    &["store"],
+    &["overlay", "layer", "layout", "mtree"],
     &["image", "archive", "fs"],
     &["error", "progress"],
 ];
 
 /// Rooms that see one of their own level.
-const SIBLINGS: &[(&str, &str)] = &[("store", "layer")];
+const SIBLINGS: &[(&str, &str)] = &[("overlay", "layer")];
 
 /// Names at the root of the library, and the rooms they come from. `cas` is below everything.
 const RE_EXPORTS: &[(&str, &str)] = &[

@@ -14,7 +14,7 @@ use oci_bundle::archive::{Entry, EntryKind, Event, Limits, Parser, Writer};
 use oci_bundle::cas::{Algorithm, Digest, DirStore, MemoryStore, Store, StoreExt};
 use oci_bundle::image::{CONFIG, Descriptor, INDEX, ImageConfig, LAYER, MANIFEST, Manifest, Tag};
 use oci_bundle::layout::Layout;
-use oci_bundle::store::archive::{
+use oci_bundle::transfer::archive::{
     AnyArchive, Combined, DockerArchive, ExportedImage, Exporter, ImportedImage, Importer,
     OciArchive,
 };

@@ -6,7 +6,7 @@ use std::path::Path;
 use oci_bundle::cas::{DirStore, Store, StoreExt};
 use oci_bundle::image::{Descriptor, Manifest, Tag};
 use oci_bundle::layout::Layout;
-use oci_bundle::store::archive::{
+use oci_bundle::transfer::archive::{
     AnyArchive, Combined, DockerArchive, ExportedImage, Exporter, Importer, OciArchive,
 };
 

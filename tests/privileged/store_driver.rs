@@ -40,7 +40,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use oci_bundle::store::driver::{
+use oci_bundle::compat::driver::{
     CreateOptions, DiffDriver, Driver, DriverOptions, GetOptions, NaiveDiff, OverlayDriver,
 };
 use oci_bundle::store::{Key, StoreOptions};

@@ -6,12 +6,12 @@ use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use oci_bundle::fs::mount::{at_target, mounts};
-use oci_bundle::fs::{Dir, MarkNamespace};
-use oci_bundle::store::rootfs::{
+use oci_bundle::compat::rootfs::{
     GeneratedRoot, Generator, GeneratorOptions, KernelMounter, MountPlace, Mounter, OverlayParts,
     RootfsGenerator, RootfsMode, RootfsReason,
 };
+use oci_bundle::fs::mount::{at_target, mounts};
+use oci_bundle::fs::{Dir, MarkNamespace};
 use oci_bundle::{ErrorKind, Result};
 
 use crate::machine::{Bounded, NOBODY, Scratch, Tmpfs, names_in};

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use oci_bundle::ErrorKind;
-use oci_bundle::store::snapshot::{
+use oci_bundle::snapshots::{
     CopyingSnapshots, Info, Mount, Mounter, SnapshotOptions, Snapshotter, StoreSnapshots,
     SystemMounter,
 };

@@ -1,7 +1,7 @@
 //! `store export`
 
 use oci_bundle::ops::store::export;
-use oci_bundle::store::archive::{Combined, DockerArchive, Exporter, OciArchive};
+use oci_bundle::transfer::archive::{Combined, DockerArchive, Exporter, OciArchive};
 use oci_bundle::{Error, ErrorKind, Result};
 use serde_json::Value;
 

@@ -10,7 +10,7 @@ use oci_bundle::Result;
 use oci_bundle::fs::usage::Usage;
 use oci_bundle::fs::{IdMap, MapOptions};
 use oci_bundle::image::{ChainId, Descriptor};
-use oci_bundle::store::snapshot::Info;
+use oci_bundle::snapshots::Info;
 use oci_bundle::store::{Chain, Container, MountRecord, Store, StoredImage};
 use serde_json::{Map, Value, json};
 

@@ -31,6 +31,20 @@ pub enum Lower<'a> {
     Opened(Dir),
 }
 
+impl Lower<'_> {
+    /// The directory, open for as long as it is wanted.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there are too many open files.
+    pub(crate) fn into_dir(self) -> Result<Dir> {
+        match self {
+            Self::Opened(dir) => Ok(dir),
+            Self::Held(fd) => Dir::duplicate(fd),
+        }
+    }
+}
+
 impl AsFd for Lower<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {

@@ -3,7 +3,7 @@
 //! The image that the bundle was unpacked from is named by its `umoci.json`, not by a tag: the tag is only where the result
 //! goes. What has changed is found by one walk, of the root file system (`flat.rs`, [`mtree::diff`](crate::mtree::diff)) or,
 //! where that is mounted from the layer store, of the upper directory alone (`overlay.rs`,
-//! [`store::changes`](crate::store::changes)); either reads as good as nothing of what has not. What has is read once, on
+//! [`overlay::changes`](crate::overlay::changes)); either reads as good as nothing of what has not. What has is read once, on
 //! its way into the layer, which is the same in both cases.
 
 mod flat;

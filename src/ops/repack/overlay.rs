@@ -15,8 +15,9 @@ use crate::layer::{GenerateOptions, generate_linked_layer};
 use crate::layout::DescriptorPath;
 use crate::ops::extract::Found;
 use crate::ops::store::{add_found, check_contents};
+use crate::overlay::Changes;
 use crate::progress::{Progress, Silent};
-use crate::store::{Changes, Container, Lease, Store, StoreOptions};
+use crate::store::{Container, Lease, Store, StoreOptions};
 
 /// A root file system that is a container of the store.
 pub(super) struct Overlay<'a> {

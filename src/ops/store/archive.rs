@@ -17,10 +17,10 @@ use crate::image::{Reference, Tag};
 use crate::layout::Layout;
 use crate::ops::extract::Found;
 use crate::progress::Progress;
-use crate::store::archive::{
+use crate::store::{GcOptions, GcReport, Store, StoredImage};
+use crate::transfer::archive::{
     AnyArchive, ExportReport, ExportedImage, Exporter, ImportedImage, Importer,
 };
-use crate::store::{GcOptions, GcReport, Store, StoredImage};
 
 /// The store's own layout, below the store.
 const OWN_LAYOUT: &str = "blobs/images";

@@ -8,8 +8,9 @@ use crate::error::{Result, ResultExt};
 use crate::fs::mount::Mount;
 use crate::fs::{Access, Change, Root};
 use crate::layer::{GenerateOptions, generate_layer, generate_linked_layer};
+use crate::overlay::{Changes, Stack, changes_between};
 use crate::progress::Progress;
-use crate::store::{Chain, Changes, Container, Stack, Store, changes_between};
+use crate::store::{Chain, Container, Store};
 
 /// What differs, and where its content is.
 #[derive(Debug)]

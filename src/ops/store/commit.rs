@@ -16,7 +16,7 @@ use crate::layout::{DescriptorPath, Layout, Mutator};
 use crate::ops::extract::Found;
 use crate::ops::{CompressOptions, HistoryOptions};
 use crate::progress::Progress;
-use crate::store::snapshot::StoreSnapshots;
+use crate::snapshots::StoreSnapshots;
 use crate::store::{self, Key, Store, StoredImage};
 
 /// What [`commit`] may be told.

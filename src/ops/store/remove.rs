@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::meant::{Meant, live_mounts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::ChainId;
-use crate::store::snapshot::{Snapshotter, StoreSnapshots};
+use crate::snapshots::{Snapshotter, StoreSnapshots};
 use crate::store::{Key, Reason, Store};
 
 /// What was removed.

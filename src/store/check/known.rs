@@ -4,7 +4,7 @@ use oci_cas::Digest;
 
 use crate::error::Result;
 use crate::image::{ChainId, DiffId};
-use crate::store::snapshot::KeptChain;
+use crate::store::names::KeptChain;
 use crate::store::{Chain, Container, Key, LayerId, MountRecord, PatchId, Store, StoredImage};
 
 /// What can be read of a store.

@@ -7,7 +7,7 @@ use super::known::{Known, digest_in, image_digests};
 use super::report::{CheckReport, Object, Problem, ProblemKind};
 use super::store::IN_THE_MAKING;
 use crate::error::{Error, Result};
-use crate::store::snapshot::KeptChain;
+use crate::store::names::KeptChain;
 use crate::store::text::Text;
 use crate::store::{Chain, Key, Store, json};
 

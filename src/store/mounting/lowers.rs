@@ -13,7 +13,7 @@ use crate::store::reason::Reason;
 
 /// Directories of a store and of the additional ones, topmost first.
 #[derive(Debug)]
-pub(in crate::store) struct ChainLowers {
+pub(crate) struct ChainLowers {
     /// The store itself, then the additional ones.
     stores: Vec<Dir>,
     /// The mounts through which the stores are seen, if owners are mapped. The kernel takes nothing of a detached mount
@@ -27,11 +27,7 @@ pub(in crate::store) struct ChainLowers {
 
 impl ChainLowers {
     /// Those of a patch and of layers, which are there.
-    pub(in crate::store) fn new(
-        store: &Store,
-        patch: Option<&PatchId>,
-        layers: &[LayerId],
-    ) -> Result<Self> {
+    pub(crate) fn new(store: &Store, patch: Option<&PatchId>, layers: &[LayerId]) -> Result<Self> {
         let additional = store.additional_stores();
         let stores = std::iter::once(store).chain(additional);
         let stores = stores.map(|store| store.dir().open_dir(b"."));
@@ -71,13 +67,13 @@ impl ChainLowers {
     }
 
     /// The same with a directory above them.
-    pub(in crate::store) fn below(mut self, top: Dir) -> Self {
+    pub(crate) fn below(mut self, top: Dir) -> Self {
         self.top = Some(top);
         self
     }
 
     /// Whether owners are mapped by mounts.
-    pub(super) fn is_mapped(&self) -> bool {
+    pub(crate) fn is_mapped(&self) -> bool {
         !self.mounts.is_empty()
     }
 
@@ -86,7 +82,7 @@ impl ChainLowers {
     /// # Errors
     ///
     /// [`Reason::LayerUnknown`] if it is gone.
-    pub(in crate::store) fn open_dir(&self, index: usize) -> Result<Dir> {
+    pub(crate) fn open_dir(&self, index: usize) -> Result<Dir> {
         let below = match &self.top {
             Some(top) if index == 0 => return top.open_dir(b"."),
             Some(_) => index - 1,
@@ -103,7 +99,7 @@ impl ChainLowers {
     }
 
     /// Opens them one after the other.
-    pub(in crate::store) fn dirs(&self) -> impl Iterator<Item = Result<Dir>> {
+    pub(crate) fn dirs(&self) -> impl Iterator<Item = Result<Dir>> {
         (0..self.count()).map(|index| self.open_dir(index))
     }
 }
@@ -120,12 +116,12 @@ impl Lowers for ChainLowers {
 
 impl Store {
     /// The directories of a chain, topmost first: the patch, then the layers.
-    pub(in crate::store) fn lowers(&self, chain: &Chain) -> Result<ChainLowers> {
+    pub(crate) fn lowers(&self, chain: &Chain) -> Result<ChainLowers> {
         ChainLowers::new(self, Some(&chain.patch), &chain.layers)
     }
 
     /// The same with the owners that maps give them, and the name of the patch that is the first.
-    pub(super) fn mapped_lowers(
+    pub(crate) fn mapped_lowers(
         &self,
         chain: &Chain,
         maps: &MapOptions,

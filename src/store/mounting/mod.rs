@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use oci_cas::{Algorithm, Digest};
 
-pub(super) use self::lowers::ChainLowers;
+pub(crate) use self::lowers::ChainLowers;
 pub use self::record::MountRecord;
 use super::container::{Container, WORK};
 use super::id::Key;

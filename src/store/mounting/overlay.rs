@@ -4,12 +4,12 @@ use super::{ChainLowers, MountOptions, SOURCE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::MapOptions;
 use crate::fs::mount::{self, Mount, MountMethod, Overlay, Upper};
+use crate::overlay::stack::Stack;
 use crate::store::chain::Chain;
 use crate::store::container::{Container, ContainerMeta};
 use crate::store::patch::PatchId;
 use crate::store::place::Store;
 use crate::store::reason::Reason;
-use crate::store::stack::Stack;
 
 impl Store {
     /// A detached mount of a chain, read-only.
@@ -27,7 +27,7 @@ impl Store {
     }
 
     /// A detached mount of a chain with a directory on top that takes the changes.
-    pub(in crate::store) fn mount_over(&self, chain: &Chain, upper: Upper<'_>) -> Result<Mount> {
+    pub(crate) fn mount_over(&self, chain: &Chain, upper: Upper<'_>) -> Result<Mount> {
         let (maps, how) = (MapOptions::default(), self.options().mount_method);
         let options = MountOptions::default();
         let (mount, _) = self.overlay(chain, &maps, Some(upper), how, SOURCE, &options)?;
@@ -46,7 +46,7 @@ impl Store {
     }
 
     /// The same over another chain.
-    pub(in crate::store) fn mount_contents_over(
+    pub(crate) fn mount_contents_over(
         &self,
         container: &Container,
         chain: &Chain,
@@ -62,12 +62,12 @@ impl Store {
     }
 
     /// How a container is mounted: what fuse-overlayfs has written, the kernel would show with its marks.
-    pub(super) fn method_for(&self, container: &ContainerMeta) -> Option<MountMethod> {
+    pub(crate) fn method_for(&self, container: &ContainerMeta) -> Option<MountMethod> {
         let fuse = container.is_fuse.then_some(MountMethod::Fuse);
         fuse.or(self.options().mount_method)
     }
 
-    pub(super) fn overlay(
+    pub(crate) fn overlay(
         &self,
         chain: &Chain,
         maps: &MapOptions,
@@ -123,7 +123,7 @@ impl Store {
     }
 
     /// The view of a chain without a mount, with the owners that maps give it.
-    pub(in crate::store) fn mapped_stack(&self, chain: &Chain, maps: &MapOptions) -> Result<Stack> {
+    pub(crate) fn mapped_stack(&self, chain: &Chain, maps: &MapOptions) -> Result<Stack> {
         let (_, lowers) = self.mapped_lowers(chain, maps)?;
         Ok(Stack::over(lowers, self.marks()))
     }

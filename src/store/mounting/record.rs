@@ -34,17 +34,17 @@ pub struct MountRecord {
     pub method: Option<MountMethod>,
     /// The process that mounted it.
     pub pid: u32,
-    pub(super) mount: MountId,
+    pub(crate) mount: MountId,
     /// The patch that is mounted: with other owners, it is none of the chain's.
-    pub(in crate::store) patch: Option<PatchId>,
-    pub(super) boot: String,
+    pub(crate) patch: Option<PatchId>,
+    pub(crate) boot: String,
     /// The mount namespace.
-    pub(super) namespace: u64,
+    pub(crate) namespace: u64,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Record {
+pub(crate) struct Record {
     key: Option<String>,
     chain: Option<String>,
     target: Text,
@@ -60,7 +60,7 @@ pub(super) struct Record {
 }
 
 impl MountRecord {
-    pub(super) fn record(&self) -> Record {
+    pub(crate) fn record(&self) -> Record {
         Record {
             key: self.key.as_ref().map(ToString::to_string),
             chain: self.chain.as_ref().map(ToString::to_string),
@@ -170,7 +170,7 @@ impl Store {
     }
 
     /// Removes the records of mounts that are gone, and says how many that were.
-    pub(in crate::store) fn forget_dead_mounts(&self) -> Result<usize> {
+    pub(crate) fn forget_dead_mounts(&self) -> Result<usize> {
         let mut forgotten = 0;
         for record in self.mounts()? {
             if !record.is_live()? {
@@ -181,7 +181,7 @@ impl Store {
         Ok(forgotten)
     }
 
-    pub(super) fn forget_mount(&self, record: &MountRecord) -> Result<()> {
+    pub(crate) fn forget_mount(&self, record: &MountRecord) -> Result<()> {
         let name = format!("{}.json", record.id);
         self.sub("mounts")?.remove_all(name.as_bytes())
     }

@@ -27,12 +27,12 @@ use super::layer::LayerMeta;
 use super::mounting::ChainLowers;
 use super::patch::{Attributes, Patch};
 use super::place::Store;
-use super::stack::Stack;
 use super::unpack::LayerProvider;
 use crate::error::{Result, ResultExt};
 use crate::fs::{Dir, InodeKind};
 use crate::image::{ChainId, DiffId};
 use crate::layer::{Changeset, above, relative_path, split};
+use crate::overlay::Stack;
 use crate::progress::Progress;
 
 /// How many layers a chain has at most: overlayfs's limit, less the patch, and less the upper directory where that is only
@@ -71,7 +71,7 @@ enum Need {
 impl Store {
     /// Records the chain of these layers, which are there, and all that it needs beside them. `provider` opens a layer
     /// once more, if the chain needs a variant of it.
-    pub(super) fn register(
+    pub(crate) fn register(
         &self,
         diff_ids: &[DiffId],
         provider: &dyn LayerProvider,

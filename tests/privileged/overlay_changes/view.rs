@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use oci_bundle::fs::{Access, Dir, InodeKind, MarkNamespace};
-use oci_bundle::store::{Found, Stack};
+use oci_bundle::overlay::{Found, Stack};
 
 use crate::machine::Bounded;
 use crate::tree;

@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use oci_bundle::compat::driver::{DiffDriver, Driver, GetOptions};
 use oci_bundle::fs::quota::Limits;
 use oci_bundle::store::Reason;
-use oci_bundle::store::driver::{DiffDriver, Driver, GetOptions};
 
 use super::{fill, inside, key, layer, lines, plain, read, stream, whole_seconds};
 use crate::machine::{Bounded, Scratch, names_in};

@@ -5,9 +5,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Command;
 
+use oci_bundle::compat::driver::{DiffDriver, Driver, GetOptions, IdMapUpdater, StagedApply};
 use oci_bundle::fs::fault;
 use oci_bundle::store::GcOptions;
-use oci_bundle::store::driver::{DiffDriver, Driver, GetOptions, IdMapUpdater, StagedApply};
 
 use super::overlay::{fill, one_file, shifted};
 use super::{inside, key, layer, lines, open, overlay, plain, stream, whole_seconds};

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use oci_bundle::store::driver::{DiffDriver, Driver};
+use oci_bundle::compat::driver::{DiffDriver, Driver};
 
 use super::{fill, inside, key, layer, lines, plain, read, stream};
 use crate::machine::{Scratch, names_in};

@@ -6,13 +6,13 @@ use std::path::Path;
 use std::process::Command;
 
 use oci_bundle::ErrorKind;
-use oci_bundle::fs::quota::Limits;
-use oci_bundle::fs::{Dir, IdMap, IdRange, InodeKind, MapOptions};
-use oci_bundle::image::DiffId;
-use oci_bundle::store::driver::{
+use oci_bundle::compat::driver::{
     AdditionalLayers, DifferOutput, Driver, DriverOptions, FileSource, GetOptions, IdMapUpdater,
     OverlayDriver, StagedApply,
 };
+use oci_bundle::fs::quota::Limits;
+use oci_bundle::fs::{Dir, IdMap, IdRange, InodeKind, MapOptions};
+use oci_bundle::image::DiffId;
 use oci_bundle::store::{GcOptions, Reason, Store, StoreOptions};
 
 use super::{inside, key, layer, lines, open, overlay, plain, stream};

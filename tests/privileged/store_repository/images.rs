@@ -4,8 +4,8 @@ use std::fs;
 
 use oci_bundle::ErrorKind;
 use oci_bundle::cas::Store as _;
-use oci_bundle::store::archive::{AnyArchive, Combined, DockerArchive, Exporter, OciArchive};
 use oci_bundle::store::{GcOptions, Reason};
+use oci_bundle::transfer::archive::{AnyArchive, Combined, DockerArchive, Exporter, OciArchive};
 
 use super::{CONFIG, World, diff_id_of_nothing, error, reason};
 use crate::machine::names_in;

@@ -5,9 +5,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use oci_bundle::cas::{Algorithm, Digest, Store as _};
+use oci_bundle::compat::asset::{DirAsset, LayerContent, TarAsset};
+use oci_bundle::compat::repository::{BottomFirst, Created, Parent, Repository, RepositoryLayer};
 use oci_bundle::image::{ChainId, DiffId};
-use oci_bundle::store::asset::{DirAsset, LayerContent, TarAsset};
-use oci_bundle::store::repository::{BottomFirst, Created, Parent, Repository, RepositoryLayer};
 use oci_bundle::store::{Reason, Store, StoreOptions};
 
 use super::{CONFIG, World, diff_id_of_nothing, key, parent, reason, tar};

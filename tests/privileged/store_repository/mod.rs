@@ -13,8 +13,8 @@ use std::path::PathBuf;
 
 use oci_bundle::Error;
 use oci_bundle::cas::{Algorithm, Digest, MemoryStore};
+use oci_bundle::compat::repository::{Created, Parent, Repository, RepositoryLayer};
 use oci_bundle::image::DiffId;
-use oci_bundle::store::repository::{Created, Parent, Repository, RepositoryLayer};
 use oci_bundle::store::{Key, Reason, Store, StoreOptions};
 
 use crate::machine::Scratch;

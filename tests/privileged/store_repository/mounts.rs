@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use oci_bundle::store::repository::{Repository, RepositoryMount};
+use oci_bundle::compat::repository::{Repository, RepositoryMount};
 use oci_bundle::store::{MountOptions, Reason, Store, StoreOptions};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 

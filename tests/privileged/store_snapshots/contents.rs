@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
-use oci_bundle::store::snapshot::{Mount, SnapshotOptions};
+use oci_bundle::snapshots::{Mount, SnapshotOptions};
 
 use super::{Stage, plain, read};
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use oci_bundle::fs::fault;
-use oci_bundle::store::snapshot::{Kind, Snapshotter, StoreSnapshots};
+use oci_bundle::snapshots::{Kind, Snapshotter, StoreSnapshots};
 use oci_bundle::store::{GcOptions, Store};
 
 use super::super::machine::{Scratch, names_in};

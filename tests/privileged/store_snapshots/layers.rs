@@ -10,7 +10,7 @@ use oci_bundle::archive::Compression;
 use oci_bundle::cas::{Algorithm, Digest, MemoryStore, StoreExt};
 use oci_bundle::image::{ChainId, Descriptor, DiffId};
 use oci_bundle::progress::Silent;
-use oci_bundle::store::snapshot::{
+use oci_bundle::snapshots::{
     Applied, Applier, BlobApplier, BlobDiffer, BlobLayers, DiffOptions, LayerDesc, Mount,
     RecordingMounter, Snapshotter, StoreSnapshots, apply_layer, apply_layers, create_diff,
     init_rootfs,

@@ -2,8 +2,8 @@
 
 use std::fs;
 
+use oci_bundle::snapshots::{Kind, Labels, SnapshotOptions, Snapshotter};
 use oci_bundle::store::Reason;
-use oci_bundle::store::snapshot::{Kind, Labels, SnapshotOptions, Snapshotter};
 use oci_bundle::{Error, ErrorKind, Result};
 
 use super::{Stage, plain};
@@ -280,7 +280,7 @@ pub fn a_walk_may_remove_what_it_tells_of(stage: &Stage<'_>) {
     for key in ["x1", "x2", "x3"] {
         prepare(stage, key, Some("base"));
     }
-    let remove = &mut |info: &oci_bundle::store::snapshot::Info| stage.snapshots.remove(&info.name);
+    let remove = &mut |info: &oci_bundle::snapshots::Info| stage.snapshots.remove(&info.name);
     stage.snapshots.walk(&["kind==active"], remove).unwrap();
     assert_eq!(stage.walked(&[]), ["base"]);
 }
