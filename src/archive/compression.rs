@@ -14,8 +14,9 @@ use flate2::bufread::GzDecoder;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
-/// The largest zstd window that we hold, as a power of two: 128 MiB, what `zstd` itself takes without being asked.
-const WINDOW_LOG_MAX: u32 = 27;
+/// The largest zstd window that we hold, as a power of two: 512 MiB, which is the limit of Go's library, and so what
+/// containerd, Docker, podman and umoci read. (`zstd` itself takes 128 MiB without being asked.)
+const WINDOW_LOG_MAX: u32 = 29;
 
 /// Bytes of compressed data read at a time: one zstd block and its header fit.
 const BUFFER_SIZE: usize = 128 * 1024 + 3;
@@ -58,10 +59,10 @@ impl fmt::Display for Compression {
 
 /// Decompresses what a reader delivers.
 ///
-/// Many gzip members or zstd frames are one stream, as their specifications say. After the last gzip member, padding
-/// (anything that does not begin like a member) is read and ignored, as gzip does; after the last zstd frame, only zeros
-/// are, because zstd has skippable frames for what means anything. An empty input is an empty output whatever the
-/// compression.
+/// Many gzip members or zstd frames are one stream, as their specifications say. After the last gzip member, zeros are
+/// read and ignored, as gzip does, because there are layers that were padded to a block; what else follows, and whatever
+/// follows a zstd frame and is none, is refused, as most readers of such layers do. An empty input is an empty output
+/// whatever the compression.
 ///
 /// The end is reported only when the reader below has reported its own, so a reader that verifies has done so then.
 ///
@@ -69,14 +70,12 @@ impl fmt::Display for Compression {
 ///
 /// Reading fails with an [`io::Error`] whose payload is an [`Error`]:
 ///
-/// - [`ErrorKind::InvalidData`]: the stream is corrupt or truncated.
-/// - [`ErrorKind::LimitExceeded`]: a zstd frame wants a window of more than 128 MiB.
+/// - [`ErrorKind::InvalidData`]: the stream is corrupt or truncated, or something else follows it.
+/// - [`ErrorKind::LimitExceeded`]: a zstd frame wants a window of more than 512 MiB.
 ///
 /// An error of the reader below comes through unchanged, and wins. After a failure every further read fails.
 pub struct Decoder<'a> {
     codec: Codec<'a>,
-    /// After the padding behind a zstd frame, which the decoder does not know for an end.
-    ended: bool,
     failed: bool,
 }
 
@@ -136,7 +135,6 @@ impl<'a> Decoder<'a> {
     fn of(codec: Codec<'a>) -> Self {
         Self {
             codec,
-            ended: false,
             failed: false,
         }
     }
@@ -168,10 +166,10 @@ impl<'a> Decoder<'a> {
         match &mut self.codec {
             Codec::Plain(source) => source.read(buffer),
             Codec::Zstd(decoder) => match decoder.read(buffer) {
-                Err(error) if begins_no_frame(&error) => {
-                    let input = decoder.get_mut();
-                    self.ended = input.get_ref().had_magic() && only_zeros(input)?;
-                    if self.ended { Ok(0) } else { Err(error) }
+                Err(error)
+                    if begins_no_frame(&error) && decoder.get_ref().get_ref().had_magic() =>
+                {
+                    Err(followed(Compression::Zstd))
                 }
                 result => result,
             },
@@ -183,18 +181,14 @@ impl<'a> Decoder<'a> {
                 if count > 0 {
                     return Ok(count);
                 }
-                match decoder.get_mut().fill_buf()?.first() {
+                match decoder.get_mut().fill_buf()?.first().copied() {
                     None => return Ok(0),
                     Some(0x1f) => {
                         let next = |member: Box<Gunzip<'a>>| GzDecoder::new(member.into_inner());
                         *slot = slot.take().map(next).map(Box::new);
                     }
-                    Some(_) => {
-                        let buffered = decoder.get_mut();
-                        buffered.consume(buffered.buffer().len());
-                        buffered.get_mut().drain()?;
-                        return Ok(0);
-                    }
+                    Some(_) if only_zeros(decoder.get_mut())? => return Ok(0),
+                    Some(_) => return Err(followed(Compression::Gzip)),
                 }
             },
         }
@@ -214,6 +208,9 @@ impl<'a> Decoder<'a> {
             if let Err(cause) = source.drain() {
                 return cause;
             }
+        }
+        if matches!(error.get_ref(), Some(inner) if inner.is::<Error>()) {
+            return error;
         }
         if error.kind() == io::ErrorKind::UnexpectedEof {
             return Error::new(
@@ -247,7 +244,7 @@ impl Read for Decoder<'_> {
                 Error::new(ErrorKind::InvalidData, "decompression has failed before").into(),
             );
         }
-        if buffer.is_empty() || self.ended {
+        if buffer.is_empty() {
             return Ok(0);
         }
         self.decode(buffer).map_err(|error| {
@@ -280,6 +277,12 @@ fn begins_archive(start: &[u8]) -> bool {
 fn begins_no_frame(error: &io::Error) -> bool {
     // As above, there is only the text, and a test.
     error.to_string().contains("Unknown frame descriptor")
+}
+
+/// What is said of bytes behind the end of a stream.
+fn followed(compression: Compression) -> io::Error {
+    let message = format!("bytes follow the end of the {compression} stream");
+    Error::new(ErrorKind::InvalidData, message).into()
 }
 
 /// Reads to the end, or to the first byte that is not zero.

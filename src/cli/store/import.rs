@@ -15,8 +15,8 @@ use crate::cli::log::printable;
 
 /// brings the images of an archive into the store
 ///
-/// The archive may be what 'store export', docker save, podman save or skopeo copy write, also compressed with gzip or
-/// zstd. It is read once, from a file or, for '-', from stdin. The digest of each image is printed, followed by its names.
+/// The archive may be what 'store export', docker save, podman save or skopeo copy write, also compressed with gzip,
+/// zstd, xz or bzip2. It is read once, from a file or, for '-', from stdin. The digest of each image is printed, followed by its names.
 /// The store is made if there is none.
 #[derive(Debug, clap::Args)]
 pub struct Args {

@@ -2,7 +2,7 @@
 //!
 //! An image is complete when every document and every layer below its descriptor is in the store with the size that is
 //! promised, but for two things that the field leaves out on purpose: layers that must not be distributed, and, of an
-//! index of several platforms, images whose manifest is not there, as long as one is.
+//! index of several platforms, images that are not all there, as long as one is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -88,15 +88,18 @@ impl<'a> Closure<'a> {
             let message = format!("indexes lie more than {INDEX_DEPTH} deep in each other");
             return Err(Error::new(ErrorKind::LimitExceeded, message));
         }
-        let mut there = 0;
+        let (mut there, mut lacking) = (0, None);
         for child in &index.manifests {
-            if self.is_there(child)? {
-                there += 1;
-                self.add_document(child, depth + 1)?;
+            match self.add_document(child, depth + 1) {
+                Ok(()) => there += 1,
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    lacking.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
             }
         }
-        match index.manifests.first() {
-            Some(first) if there == 0 => Err(missing(first)),
+        match lacking {
+            Some(error) if there == 0 => Err(error),
             _ => Ok(()),
         }
     }

@@ -34,9 +34,9 @@ pub(super) struct StoredBlob {
 }
 
 impl StoredBlob {
-    /// How it is compressed, if we can read it.
+    /// How it is compressed, if a layer may be.
     pub(super) fn compression(&self) -> Result<Compression> {
-        self.format.known(|| format!("layer {}", self.digest))
+        self.format.of_layer(|| format!("layer {}", self.digest))
     }
 }
 

@@ -22,13 +22,101 @@ fn an_archive_may_be_compressed_and_come_in_small_pieces() {
         archive.clone(),
         gzip(&archive),
         zstd::encode_all(archive.as_slice(), 1).unwrap(),
+        bzip2(&archive),
+        xz(&archive),
+        // Several streams after each other are one, as xz and bzip2 have it.
+        [bzip2(&archive[..1000]), bzip2(&archive[1000..])].concat(),
+        [xz(&archive[..1000]), xz(&archive[1000..])].concat(),
     ] {
         let read = MemoryStore::new();
         let images = AnyArchive.import(&mut Dribble(&compressed, false), &read);
         assert_eq!(images.unwrap()[0].manifest, image);
     }
-    refused(b"BZh91AY&SY", ErrorKind::Unsupported, "bzip2");
-    refused(b"\xfd7zXZ\0\0", ErrorKind::Unsupported, "xz");
+    for cut in [bzip2(&archive), xz(&archive)] {
+        refused(&cut[..cut.len() / 2], ErrorKind::InvalidData, "truncated");
+    }
+}
+
+fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut encoder = bzip2::read::BzEncoder::new(bytes, bzip2::Compression::fast());
+    encoder.read_to_end(&mut out).unwrap();
+    out
+}
+
+fn xz(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut encoder = liblzma::read::XzEncoder::new(bytes, 1);
+    encoder.read_to_end(&mut out).unwrap();
+    out
+}
+
+#[test]
+fn names_in_manifest_json_may_have_small_letters() {
+    // As Jib before 2.3 wrote them; readers in Go do not tell them apart.
+    let one = layer("one");
+    let archive = |list: &Value| {
+        Tar::new()
+            .file("one.tar.gz", gzip(&one))
+            .json("config.json", &config(&[&one]))
+            .json("manifest.json", list)
+            .end()
+    };
+    let small = json!([{"config": "config.json", "repoTags": ["app:2"], "layers": ["one.tar.gz"]}]);
+    let (images, blobs) = import(&archive(&small));
+    let images = images.unwrap();
+    assert_eq!(images[0].names, ["app:2"]);
+    assert_eq!(manifest(&blobs, &images[0].manifest).layers.len(), 1);
+    let both = json!([{"config": "other.json", "Config": "config.json", "Layers": ["one.tar.gz"]}]);
+    refused(&archive(&both), ErrorKind::Ambiguous, "two spellings");
+}
+
+#[test]
+fn where_index_json_names_nothing_manifest_json_counts() {
+    // Docker 25 wrote this for an image that was saved by its ID.
+    let one = layer("one");
+    for manifests in [json!(null), json!([])] {
+        let config = config(&[&one]).to_string();
+        let names = [config.as_bytes(), &one]
+            .map(|content| format!("blobs/sha256/{}", sha256(content).encoded()));
+        let archive = Tar::new()
+            .file(&names[0], &config)
+            .file(&names[1], &one)
+            .json("oci-layout", &json!({"imageLayoutVersion": "1.0.0"}))
+            .json(
+                "index.json",
+                &json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}),
+            )
+            .json(
+                "manifest.json",
+                &docker_list(&names[0], &json!(null), &[&names[1]]),
+            )
+            .end();
+        let (images, blobs) = import(&archive);
+        let images = images.unwrap();
+        assert!(images[0].names.is_empty());
+        let read = manifest(&blobs, &images[0].manifest);
+        assert_eq!(read.config.digest(), &sha256(config.as_bytes()));
+    }
+}
+
+#[test]
+fn platforms_of_an_index_that_are_not_all_there_are_left_out() {
+    // What some programs save: the index of all platforms, the manifests of some, and the layers of one.
+    let blobs = MemoryStore::new();
+    let (here, there) = (store_image(&blobs, "one"), store_image(&blobs, "two"));
+    let layers = manifest(&blobs, &there).layers;
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [there.to_value(), here.to_value()]});
+    let index = put(&blobs, INDEX, &index);
+    let kept = manifest(&blobs, &here).layers;
+    for layer in layers.iter().filter(|layer| !kept.contains(layer)) {
+        blobs.remove(layer.digest()).unwrap();
+    }
+    let read = MemoryStore::new();
+    let archive = export(&OciArchive, &blobs, &[named(&index, &["a:1"])]);
+    let images = AnyArchive.import(&mut archive.as_slice(), &read).unwrap();
+    assert_eq!(images[0].manifest, index);
+    assert!(read.stat(here.digest()).unwrap().is_some());
 }
 
 #[test]

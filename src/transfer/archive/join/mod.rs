@@ -108,9 +108,25 @@ fn object(value: &Value) -> Result<&serde_json::Map<String, Value>> {
         .ok_or_else(|| Error::new(ErrorKind::InvalidData, "not a JSON object"))
 }
 
+/// A member by its name, in whatever case the letters are: most readers of these documents are written in Go, whose JSON
+/// doesn't care, and so writers got away with it (Jib before 2.3). Two spellings with different values are refused, since
+/// readers differ in which one they take.
+fn member<'a>(object: &'a serde_json::Map<String, Value>, key: &str) -> Result<Option<&'a Value>> {
+    let mut spelled = object
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case(key))
+        .map(|(_, value)| value);
+    let first = spelled.next();
+    if spelled.any(|other| Some(other) != first) {
+        let message = format!("member {key:?} is there in two spellings");
+        return Err(Error::new(ErrorKind::Ambiguous, message));
+    }
+    Ok(first)
+}
+
 /// A member that is a string; `null` is absent.
 fn text<'a>(object: &'a serde_json::Map<String, Value>, key: &str) -> Result<Option<&'a str>> {
-    match object.get(key) {
+    match member(object, key)? {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(malformed(format!("member {key:?} is not a string"))),
@@ -119,7 +135,7 @@ fn text<'a>(object: &'a serde_json::Map<String, Value>, key: &str) -> Result<Opt
 
 /// A member that is a list of strings; `null` and nothing are an empty one.
 fn texts<'a>(object: &'a serde_json::Map<String, Value>, key: &str) -> Result<Vec<&'a str>> {
-    let strings = match object.get(key) {
+    let strings = match member(object, key)? {
         None | Some(Value::Null) => Some(Vec::new()),
         Some(Value::Array(list)) => list.iter().map(Value::as_str).collect(),
         Some(_) => None,
