@@ -39,6 +39,7 @@ mod limits;
 mod numeric;
 mod parser;
 mod pax;
+mod pax_value;
 mod sparse;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@
 use super::header::{invalid, owner, show};
 use super::limits::Limits;
 use super::numeric;
+use super::pax_value::{name, size};
 use super::sparse::SparseRecords;
 use crate::{Error, ErrorKind, Result};
 use filetime::FileTime;
@@ -221,26 +222,6 @@ pub(super) fn keep_last(xattrs: &mut Xattrs) {
     if last.len() != seen.len() {
         xattrs.retain(|_| last.pop().unwrap_or(true));
     }
-}
-
-/// Reads a path; an empty one is none.
-pub(super) fn name(key: &str, value: &[u8]) -> Result<Option<Vec<u8>>> {
-    if value.contains(&0) {
-        return Err(invalid(format!("the PAX {key} {} has a NUL", show(value))));
-    }
-    Ok((!value.is_empty()).then(|| value.to_vec()))
-}
-
-/// Reads a size: zero to 2^63-1.
-pub(super) fn size(key: &str, value: &[u8]) -> Result<u64> {
-    numeric::decimal(value)
-        .filter(|&size| i64::try_from(size).is_ok())
-        .ok_or_else(|| {
-            invalid(format!(
-                "the PAX {key} {} is no size, or too large",
-                show(value)
-            ))
-        })
 }
 
 fn id(key: &str, value: &[u8]) -> Result<u32> {

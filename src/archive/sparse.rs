@@ -14,7 +14,7 @@
 
 use super::header::{BLOCK, invalid, size as size_field};
 use super::limits::Limits;
-use super::pax::{name, size};
+use super::pax_value::{name, size};
 use crate::{Error, ErrorKind, Result};
 
 /// A piece of a sparse file: offset and length in bytes.

@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 
 use oci_cas::{Algorithm, Digest, Hasher};
 
-use crate::fs::staging::{Staging, split_path, unique_name};
+use crate::fs::names::{split_path, unique_name};
+use crate::fs::staging::Staging;
 use crate::fs::{Access, Dir, InodeKind, MapOptions, Root};
 use crate::layer::{
     ApplyOptions, GenerateOptions, InsertOptions, Insertion, LayerSource, apply_layers,
@@ -111,9 +112,7 @@ impl LayerContent for TarAsset {
         let fail = || format!("write {}", self.path.display());
         // An unfinished file lies in a directory of its own, which is swept when its process has died.
         let staging = Staging::create(place.parent.path(), STAGING, Access::Plain)?;
-        let Some(mut file) = staging.dir().create_file(STAGED, 0o644)? else {
-            return Err(Error::new(ErrorKind::AlreadyExists, fail()));
-        };
+        let mut file = staging.dir().create_new_file(STAGED, 0o644)?;
         let mut hashed = Hashed::new(reader, self.algorithm);
         copy(&mut hashed, &mut file).context(fail)?;
         sync(&file).context(fail)?;

@@ -3,12 +3,14 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
 
 use super::dir::{Access, Dir};
 use super::fault;
-use super::staging::{split_path, unique_name};
-use crate::error::{Error, ErrorKind, Result};
+use super::file::FileWriter;
+use super::names::{split_path, unique_name};
+use crate::error::{Error, Result};
 
 /// What the names of files begin with that are to replace others.
 pub const TEMPORARY: &str = ".bundle-tmp-";
@@ -37,12 +39,7 @@ pub fn sweep(dir: &Dir) -> Result<usize> {
 /// Fails if the name exists or the file cannot be written; a file that was begun is removed.
 pub fn create(dir: &Dir, name: &str, mode: u32, content: &[u8]) -> Result<()> {
     let path = dir.path_of(name.as_bytes());
-    let Some(mut file) = dir.create_file(name.as_bytes(), mode)? else {
-        return Err(Error::new(
-            ErrorKind::AlreadyExists,
-            format!("create {}: it exists", path.display()),
-        ));
-    };
+    let mut file = dir.create_new_file(name.as_bytes(), mode)?;
     fault::point("file-begun");
     let written = file.append(content, || path.clone());
     let synced = written.and_then(|()| {
@@ -84,27 +81,46 @@ pub fn replace(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
 ///
 /// Fails if the file cannot be written or renamed; an old one is then as it was.
 pub fn replace_in(dir: &Dir, name: &str, mode: u32, content: &[u8]) -> Result<()> {
+    replace_with(dir, name.as_bytes(), mode, |file| {
+        file.append(content, || dir.path_of(name.as_bytes()))
+    })
+}
+
+/// Puts what `write` writes under a name in an open directory: written beside it, synced, renamed, and the directory
+/// synced.
+///
+/// # Errors
+///
+/// Those of `write`, and if the file cannot be written or renamed; an old one is then as it was.
+pub(crate) fn replace_with<T>(
+    dir: &Dir,
+    name: &[u8],
+    mode: u32,
+    write: impl FnOnce(&mut FileWriter) -> Result<T>,
+) -> Result<T> {
     let temporary = unique_name(TEMPORARY);
-    create(dir, &temporary, mode, content)?;
-    dir.rename_over(temporary.as_bytes(), name.as_bytes())
-        .inspect_err(|_| {
-            // The error that matters is the one being returned.
-            let _ = dir.remove_all(temporary.as_bytes());
-        })?;
-    sync_dir(dir)
+    let temporary = temporary.as_bytes();
+    let mut file = dir.create_new_file(temporary, mode)?;
+    fault::point("file-begun");
+    let written = write(&mut file).and_then(|written| {
+        file.sync(|| dir.path_of(temporary))?;
+        dir.rename_over(temporary, name)?;
+        Ok(written)
+    });
+    let written = written.inspect_err(|_| {
+        // The error that matters is the one being returned.
+        let _ = dir.remove_all(temporary);
+    })?;
+    sync_dir(dir)?;
+    Ok(written)
 }
 
 fn rename_over(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
     let (parent, name) = split_path(path)?;
     let dir = Dir::open(parent, Access::Plain)?;
-    let temporary = unique_name(TEMPORARY);
-    create(&dir, &temporary, mode, content)?;
-    rustix::fs::renameat(&dir, temporary.as_bytes(), &dir, name)
-        .map_err(|errno| Error::io("replace", path, errno))
-        .inspect_err(|_| {
-            let _ = dir.remove_all(temporary.as_bytes());
-        })?;
-    sync_dir(&dir)
+    replace_with(&dir, name, mode, |file| {
+        file.append(content, || path.to_owned())
+    })
 }
 
 /// Makes the names in a directory durable.
@@ -117,4 +133,20 @@ pub(super) fn sync_dir(dir: &Dir) -> Result<()> {
     );
     fd.and_then(rustix::fs::fsync)
         .map_err(|errno| Error::io("sync directory", dir.path(), errno))
+}
+
+/// Renames, unless something has the new name.
+pub(super) fn rename_new(from: &Dir, old: &[u8], to: &Dir, new: &[u8]) -> Result<()> {
+    fault::point("rename");
+    let renamed = match rustix::fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
+        // A file system without the flag. Nobody else should be at it, but look first all the same.
+        Err(Errno::INVAL) => match to.try_stat(new)? {
+            None => rustix::fs::renameat(from, old, to, new),
+            Some(_) => Err(Errno::EXIST),
+        },
+        other => other,
+    };
+    renamed.map_err(|errno| Error::io("rename to", to.path_of(new), errno))?;
+    fault::point("renamed");
+    Ok(())
 }

@@ -428,19 +428,14 @@ impl Dir {
             .map_err(|errno| Error::io("change mode of", &self.path, errno))
     }
 
+    /// How directories below this one are opened.
+    pub(super) fn open_access(&self) -> Access {
+        self.access
+    }
+
     /// Leaves the directory with the mode it has now, also if it was opened up to its owner.
     pub fn keep_mode(&mut self) {
         self.restore = None;
-    }
-
-    /// Opens the directory at a clean path below this one, without following a symbolic link anywhere.
-    ///
-    /// # Errors
-    ///
-    /// Fails if there is no such directory.
-    pub fn open_below(&self, path: &[u8]) -> Result<Self> {
-        super::root::open_beneath(self, path, self.access)
-            .map_err(self.fail("open directory", path))
     }
 }
 

@@ -25,6 +25,31 @@ impl Dir {
         }
     }
 
+    /// Makes a directory that must be new, as in a staging directory that is this process' own.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`] if the name exists, and as [`create_dir`](Self::create_dir).
+    pub fn create_new_dir(&self, name: &[u8], mode: u32) -> Result<Self> {
+        self.create_dir(name, mode)?
+            .ok_or_else(|| self.exists(name))
+    }
+
+    /// Makes a file that must be new.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`] if the name exists, and as [`create_file`](Self::create_file).
+    pub fn create_new_file(&self, name: &[u8], mode: u32) -> Result<FileWriter> {
+        self.create_file(name, mode)?
+            .ok_or_else(|| self.exists(name))
+    }
+
+    fn exists(&self, name: &[u8]) -> Error {
+        let message = format!("create {}: it exists", self.path_of(name).display());
+        Error::new(ErrorKind::AlreadyExists, message)
+    }
+
     /// Makes a regular file for writing with this mode, less the thread's umask. `None` if the name exists.
     ///
     /// # Errors
@@ -121,7 +146,7 @@ impl Dir {
     ///
     /// Fails with [`ErrorKind::AlreadyExists`] if the new name is taken, and if the kernel refuses.
     pub fn rename_new(&self, name: &[u8], to: &Self, new: &[u8]) -> Result<()> {
-        super::staging::rename_new(self, name, to, new)
+        super::atomic::rename_new(self, name, to, new)
     }
 
     /// Makes the names in the directory durable.

@@ -52,6 +52,7 @@ pub mod marks;
 mod metadata;
 pub mod mount;
 mod named_ids;
+pub(crate) mod names;
 pub mod probe;
 pub mod quota;
 mod reader;

@@ -153,6 +153,17 @@ impl Root {
     }
 }
 
+impl Dir {
+    /// Opens the directory at a clean path below this one, without following a symbolic link anywhere.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no such directory.
+    pub fn open_below(&self, path: &[u8]) -> Result<Self> {
+        open_beneath(self, path, self.open_access()).map_err(self.fail("open directory", path))
+    }
+}
+
 /// Opens the directory at a path below another that has no symbolic links, no `.` or `..` and no leading slash; empty is
 /// the directory itself.
 pub(super) fn open_beneath(

@@ -5,50 +5,20 @@
 //! process that ends early, at a signal, removes what it has in the making by [`remove_all_live`]. What a killed process
 //! leaves is recognised by the free lock and removed by the next one that stages in the same place (`stale.rs`).
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, RenameFlags};
-use rustix::io::Errno;
+use rustix::fs::FlockOperation;
 
-use super::atomic::sync_dir;
+use super::atomic::{rename_new, sync_dir};
 use super::dir::{Access, Dir};
 use super::fault;
 use super::live::{self, Live};
+use super::names::unique_name;
 use super::stale::{self, JOURNAL};
 use crate::error::{Error, ErrorKind, Result};
 
 pub use super::live::{Stopped, remove_all_live};
-
-/// A name that nobody else comes upon: the prefix and 16 random hexadecimal digits.
-pub fn unique_name(prefix: &str) -> String {
-    format!(
-        "{prefix}{:016x}",
-        RandomState::new().build_hasher().finish()
-    )
-}
-
-/// The directory that holds a path of the user's, and the name in it.
-///
-/// # Errors
-///
-/// Fails if the path has no last component (`/`, `..`).
-pub fn split_path(path: &Path) -> Result<(&Path, &[u8])> {
-    let Some(name) = path.file_name() else {
-        let message = format!(
-            "{:?} names no entry of a directory",
-            path.display().to_string()
-        );
-        return Err(Error::new(ErrorKind::InvalidInput, message));
-    };
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    Ok((parent, name.as_bytes()))
-}
 
 /// How often a directory is made that others remove at once.
 const MAX_TRIES: u32 = 1000;
@@ -225,21 +195,6 @@ impl Drop for Staging {
             let _ = self.parent.remove_all(name.as_bytes());
         }
     }
-}
-
-pub(super) fn rename_new(from: &Dir, old: &[u8], to: &Dir, new: &[u8]) -> Result<()> {
-    fault::point("rename");
-    let renamed = match rustix::fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
-        // A file system without the flag. Nobody else should be at it, but look first all the same.
-        Err(Errno::INVAL) => match to.try_stat(new)? {
-            None => rustix::fs::renameat(from, old, to, new),
-            Some(_) => Err(Errno::EXIST),
-        },
-        other => other,
-    };
-    renamed.map_err(|errno| Error::io("rename to", to.path_of(new), errno))?;
-    fault::point("renamed");
-    Ok(())
 }
 
 /// Directories that were made on the way to somewhere, and go again unless they are kept.

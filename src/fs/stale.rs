@@ -9,8 +9,8 @@ use std::os::fd::AsFd;
 
 use rustix::fs::FlockOperation;
 
+use super::atomic::rename_new;
 use super::dir::{Dir, stat_of};
-use super::staging::rename_new;
 use super::stat::{InodeId, InodeKind, Stat};
 
 /// The file in a staging directory that lists what is being moved out of it: for each entry its inode and its name,

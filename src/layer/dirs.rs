@@ -13,9 +13,11 @@ use std::rc::Rc;
 use lru::LruCache;
 
 use super::attributes::Translator;
-use super::stacked::{IMPLIED, Stacked};
+use super::notes::IMPLIED;
+use super::stacked::Stacked;
 use super::waiting::{Pending, Waiting};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fs::names::join;
 use crate::fs::tree::{self, NodeId, Tree, Witness};
 use crate::fs::{Dir, Inode, InodeId, InodeKind, Metadata, Resolved, Root, Stat, Times, probe};
 
@@ -419,15 +421,4 @@ pub(super) fn directory_record(metadata: &Metadata, stat: &Stat) -> tree::Inode 
         witness: None,
         ..tree::Inode::of(stat)
     }
-}
-
-/// The path of a name in a directory.
-pub(super) fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
-    let mut path = Vec::with_capacity(dir.len() + 1 + name.len());
-    path.extend_from_slice(dir);
-    if !dir.is_empty() {
-        path.push(b'/');
-    }
-    path.extend_from_slice(name);
-    path
 }

@@ -28,26 +28,30 @@
 mod apply;
 mod attributes;
 mod changeset;
+mod consumer;
 mod dirs;
 mod forward_links;
 mod frame;
 mod generate;
+mod notes;
 mod options;
 mod path;
 mod pipeline;
 mod stacked;
+mod standalone;
 #[cfg(test)]
 mod tests;
 pub mod view;
 mod waiting;
 mod whiteout;
 
-pub use changeset::{Changeset, ImpliedDir, LinkBelow, UnpackedLayer, unpack_changeset};
+pub use changeset::{Changeset, ImpliedDir, LinkBelow};
 pub use generate::{
     GenerateOptions, InsertOptions, Insertion, Packed, generate_insert_layer, generate_layer,
     generate_linked_layer,
 };
 pub use options::ApplyOptions;
+pub(crate) use path::relative_path;
 pub use path::{ROOTFS_NAME, clean_path};
-pub(crate) use path::{above, relative_path, split};
 pub use pipeline::{Applied, LayerSource, apply_layers, unpack_layer};
+pub use standalone::{UnpackedLayer, unpack_changeset};

@@ -67,20 +67,6 @@ fn append_clean(clean: &mut Vec<u8>, path: &[u8]) {
     }
 }
 
-/// Splits a relative path into the directory (empty for the root) and the last component.
-pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|&byte| byte == b'/') {
-        Some(slash) => (&path[..slash], &path[slash + 1..]),
-        None => (b"", path),
-    }
-}
-
-/// The directories that a clean relative path is in, topmost first, the root left out.
-pub(crate) fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-    ends.map(|(at, _)| &path[..at])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

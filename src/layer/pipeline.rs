@@ -7,7 +7,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use oci_cas::{Algorithm, Digest};
 
 use super::apply::Applier;
-use super::frame::{Chunk, Framer, Step};
+use super::consumer::Consumer;
+use super::frame::{Chunk, Framer};
 use super::options::ApplyOptions;
 use crate::archive::Limits;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -137,15 +138,6 @@ pub fn apply_layers<S: LayerSource>(
         options.file_digests,
         |framed, empty| apply_all(framed, empty, root, options, progress, on_layer),
     )
-}
-
-/// What the last stage does with the steps of layers.
-pub(super) trait Consumer {
-    /// Takes one step; data is within `chunk`.
-    fn step(&mut self, step: Step, chunk: &[u8]) -> Result<()>;
-
-    /// The layer is complete.
-    fn finish_layer(&mut self) -> Result<()>;
 }
 
 /// Runs the pipeline over layers, bottom first, with `consume` as its last stage, which [`drive`] makes of a

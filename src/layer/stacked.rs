@@ -11,24 +11,12 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::changeset::{Changeset, LinkBelow};
-use super::dirs::join;
-use super::path::above;
+use super::notes::{FRESH, IMPLIED, OPAQUE};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fs::names::join;
+use crate::fs::names::parents;
 use crate::fs::tree::{NodeId, Tree};
 use crate::fs::{InodeKind, MarkNamespace};
-
-/// A directory that was made without an entry of its own.
-pub(super) const IMPLIED: u8 = 1;
-/// A directory with an entry that came when it was there already; the root with one.
-pub(super) const DESCRIBED: u8 = 1 << 1;
-/// A directory that hides the children of its lower namesakes.
-pub(super) const OPAQUE: u8 = 1 << 2;
-/// A directory that has nothing to do with its lower namesakes.
-pub(super) const FRESH: u8 = 1 << 3;
-/// Something that goes when the hard link of its name finds its target.
-pub(super) const GIVES_WAY: u8 = 1 << 4;
-/// A directory in which a hard link waits for its target.
-pub(super) const HOLDS_LINK: u8 = 1 << 5;
 
 /// How many names a layer may hide, and how many bytes they may have together: names of nothing, which nothing else bounds.
 const MAX_COUNT: usize = 1_000_000;
@@ -91,7 +79,7 @@ impl Stacked {
             let node = tree.find(dir);
             node.is_some_and(|node| tree.inode(node).kind == InodeKind::Symlink)
         };
-        self.is_waiting(path) || above(path).any(is_link)
+        self.is_waiting(path) || parents(path).any(is_link)
     }
 
     /// Whether a path (clean, perhaps with symbolic links) that is not in the layer may still be in lower ones, or a link

@@ -1,8 +1,8 @@
 //! Names in an archive that take something away (image-spec `layer.md`, "Whiteouts").
 
-use super::dirs::join;
-use super::path::split;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fs::names::join;
+use crate::fs::names::split;
 
 const PREFIX: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";

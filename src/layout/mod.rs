@@ -62,7 +62,8 @@ pub use resolve::DescriptorPath;
 pub use store_layer::{UNCOMPRESSED_SIZE, uncompressed_size};
 pub use validate::{Finding, code};
 
-use crate::fs::staging::{MadeDirs, Staging, split_path};
+use crate::fs::names::split_path;
+use crate::fs::staging::{MadeDirs, Staging};
 use crate::fs::{Access, Dir, atomic};
 use crate::image::{
     Descriptor, ImageConfig, Manifest, MediaKind, empty_index, parse_json, to_go_json,
@@ -164,12 +165,7 @@ impl Layout {
         }
         let staging = Staging::create(parent, ".bundle-init-", Access::Plain)?;
         // The scratch directory itself is private; the layout inside gets its mode from the umask.
-        let Some(dir) = staging.dir().create_dir(STAGED, 0o755)? else {
-            return Err(Error::new(
-                ErrorKind::AlreadyExists,
-                "the scratch directory is not empty",
-            ));
-        };
+        let dir = staging.dir().create_new_dir(STAGED, 0o755)?;
         DirStore::create(
             dir.as_fd()
                 .try_clone_to_owned()

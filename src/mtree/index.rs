@@ -24,8 +24,9 @@
 //! writes them back, it may write to all pages that it has read. `repack --verify` is for those who do that.
 
 use super::node::{self, Node, Nodes};
-use crate::fs::{Dir, InodeKind, staging};
-use crate::{Error, ErrorKind, Result, ResultExt};
+use crate::fs::names::unique_name;
+use crate::fs::{Dir, InodeKind};
+use crate::{Result, ResultExt};
 use sha2::{Digest, Sha256};
 use std::io::{ErrorKind as IoErrorKind, Read};
 
@@ -72,12 +73,8 @@ impl Reference {
     ///
     /// Fails if no file can be made.
     pub fn now(dir: &Dir) -> Result<Self> {
-        let name = staging::unique_name(".bundle-clock-");
-        let Some(file) = dir.create_file(name.as_bytes(), 0o600)? else {
-            let message = format!("create {name}: it exists");
-            return Err(Error::new(ErrorKind::AlreadyExists, message));
-        };
-        drop(file);
+        let name = unique_name(".bundle-clock-");
+        drop(dir.create_new_file(name.as_bytes(), 0o600)?);
         let reference = Self::of(dir, name.as_bytes());
         dir.remove_all(name.as_bytes())?;
         reference

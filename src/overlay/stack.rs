@@ -24,8 +24,8 @@ use lru::LruCache;
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::mount::Lowers;
+use crate::fs::names::{join, split};
 use crate::fs::{Dir, InodeId, InodeKind, MarkNamespace, Stat, escape_name, probe};
-use crate::layer::split;
 
 mod found;
 mod marks;
@@ -340,12 +340,4 @@ fn check(path: &[u8]) -> Result<()> {
     }
     let message = format!("look up {}: not a clean relative path", escape_name(path));
     Err(Error::new(ErrorKind::InvalidInput, message))
-}
-
-/// The path of a name in a directory.
-pub(super) fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
-    if dir.is_empty() {
-        return name.to_vec();
-    }
-    [dir, b"/", name].concat()
 }

@@ -14,7 +14,7 @@ use super::contract::{Mount, SnapshotOptions, Snapshotter};
 use super::mounter::Mounter;
 use crate::archive::{Compression, Decoder};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::staging::unique_name;
+use crate::fs::names::unique_name;
 use crate::fs::{Access, Root};
 use crate::image::{ChainId, Descriptor, DiffId, LAYER, LayerCompression, MediaKind};
 use crate::layer::{self, ApplyOptions, LayerSource};

@@ -10,7 +10,7 @@ use super::contract::{Kind, Labels, Mount, SnapshotOptions, Snapshotter};
 use super::mounter::{Mounter, for_reading};
 use crate::archive::{Compression, Encoder, EncoderOptions};
 use crate::error::{Result, ResultExt};
-use crate::fs::staging::unique_name;
+use crate::fs::names::unique_name;
 use crate::fs::{Access, Dir, MarkNamespace, Root};
 use crate::image::{Descriptor, Document, LAYER, object_mut, set_annotations};
 use crate::layer::{GenerateOptions, generate_layer};

@@ -6,7 +6,7 @@ use super::apply::Temporary;
 use super::contract::{Mount, SnapshotOptions, Snapshotter};
 use super::mounter::Mounter;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::staging::unique_name;
+use crate::fs::names::unique_name;
 use crate::fs::{Access, Dir, Inode, Metadata, Root, Rules, Times};
 use crate::store::Reason;
 

@@ -159,7 +159,7 @@ impl<'s> StoreSnapshots<'s> {
         let locked = self.records.lock()?;
         let below = locked.check_new(key, parent, options)?;
         let chain = self.chain_of(below.as_ref())?;
-        let container = Key::new(crate::fs::staging::unique_name(PREFIX))?;
+        let container = Key::new(crate::fs::names::unique_name(PREFIX))?;
         let meta = ContainerMeta {
             view: kind == Kind::View,
             ..ContainerMeta::default()

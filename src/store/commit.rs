@@ -21,7 +21,7 @@ use super::id::{Key, LayerId};
 use super::layer::LAYER;
 use super::place::Store;
 use super::reason::Reason;
-use super::unpack::{LayerProvider, UnpackLimits, make_dir};
+use super::unpack::{LayerProvider, UnpackLimits};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{Access, Change, ChangeKind, InodeKind, Root, fault};
 use crate::image::{ChainId, DiffId};
@@ -159,7 +159,7 @@ impl Store {
     ) -> Result<DiffId> {
         let _in_use = self.shared()?;
         let staging = self.staging()?;
-        let dir = make_dir(staging.dir(), LAYER)?;
+        let dir = staging.dir().create_new_dir(LAYER, 0o700)?;
         let diff_id = self
             .stage_stream(&dir, source, Algorithm::Sha256, limits, progress)
             .context(|| "unpack a layer")?;

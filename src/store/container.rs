@@ -18,7 +18,6 @@ use super::patch::Attributes;
 use super::place::Store;
 use super::reason::Reason;
 use super::text::Text;
-use super::unpack::make_dir;
 use crate::error::{ErrorKind, Result};
 use crate::fs::lock::LockFile;
 use crate::fs::{Access, Dir, IdMap, IdRange, MapOptions, fault};
@@ -227,12 +226,12 @@ impl Store {
             ..meta
         };
         let staging = self.staging()?;
-        let content = make_dir(staging.dir(), CONTENT)?;
+        let content = staging.dir().create_new_dir(CONTENT, 0o700)?;
         let mut root = Attributes::of_dir(&self.patch(&chain.patch)?, self.marks())?;
         (root.uid, root.gid) = meta.maps.to_host(root.uid, root.gid)?;
         meta.maps.xattrs_to_host(&mut root.xattrs)?;
         root.apply(&content, self.marks())?;
-        let work = make_dir(staging.dir(), WORK)?;
+        let work = staging.dir().create_new_dir(WORK, 0o700)?;
         fill(&content, &work)?;
         content.sync_names()?;
         work.sync_names()?;

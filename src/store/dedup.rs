@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::Dir;
 use crate::fs::dedupe::{Deduped, dedupe};
 use crate::fs::mount::Answer;
-use crate::layer::split;
+use crate::fs::names::split;
 
 /// Files smaller than this have no block of their own worth sharing, in bytes.
 const MIN_SIZE: u64 = 4096;

@@ -145,7 +145,7 @@ impl Key {
 
     /// A name that nobody else comes upon.
     pub fn unique() -> Self {
-        Self(crate::fs::staging::unique_name("c"))
+        Self(crate::fs::names::unique_name("c"))
     }
 
     /// The name.

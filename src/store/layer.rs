@@ -2,7 +2,6 @@
 //!
 //! Visible means complete: a layer gets its name when all of it is written, verified and synced, and never changes then.
 
-use std::fs::File;
 use std::io::BufWriter;
 
 use serde::{Deserialize, Serialize};
@@ -13,9 +12,9 @@ use super::place::Store;
 use super::reason::Reason;
 use super::record::Record;
 use super::text::Text;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::fs::tree::Tree;
-use crate::fs::{Dir, FileWriter, MarkNamespace};
+use crate::fs::{Dir, MarkNamespace};
 use crate::layer::{Changeset, ImpliedDir, LinkBelow};
 
 /// The content, in overlayfs's form.
@@ -194,17 +193,9 @@ pub(crate) fn write_record(
         opaques: opaques.map(Vec::as_slice).collect(),
         marks,
     };
-    record.write(BufWriter::new(new_file(dir, RECORD)?))
-}
-
-/// Makes a file in a staging directory, which is nobody else's.
-pub(crate) fn new_file(dir: &Dir, name: &str) -> Result<File> {
-    let made = dir.create_file(name.as_bytes(), 0o600)?;
-    made.map(FileWriter::into_file).ok_or_else(|| {
-        let path = dir.path_of(name.as_bytes());
-        let message = format!("create {}: somebody else has made it", path.display());
-        Error::new(ErrorKind::AlreadyExists, message)
-    })
+    record.write(BufWriter::new(
+        dir.create_new_file(RECORD.as_bytes(), 0o600)?.into_file(),
+    ))
 }
 
 pub(crate) fn read_meta(dir: &Dir) -> Result<LayerMeta> {

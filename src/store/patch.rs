@@ -20,11 +20,10 @@ use super::layer::CONTENT;
 use super::place::Store;
 use super::reason::Reason;
 use super::text::Text;
-use super::unpack::make_dir;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fs::names::split;
 use crate::fs::xattr::Xattrs;
 use crate::fs::{Dir, Inode, MarkNamespace, Metadata, Rules, Stat, Times, fault};
-use crate::layer::split;
 
 /// The attributes of a directory, as the image has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,7 +197,7 @@ impl Store {
         }
         let staging = self.staging()?;
         // Not the staging directory itself: with another mode it could not be recognised as ours after a death.
-        patch.write(&make_dir(staging.dir(), CONTENT)?, self.marks())?;
+        patch.write(&staging.dir().create_new_dir(CONTENT, 0o700)?, self.marks())?;
         self.sync()?;
         fault::point("patch");
         let patches = self.sub("patches")?;

@@ -7,12 +7,12 @@ use oci_cas::{Algorithm, Digest};
 
 use super::chain::Chain;
 use super::id::LayerId;
-use super::layer::{CONTENT, LAYER, LayerMeta, RECORD, new_file, now, write_meta};
+use super::layer::{CONTENT, LAYER, LayerMeta, RECORD, now, write_meta};
 use super::mounting::ChainLowers;
 use super::patch::{Attributes, Patch, PatchId};
 use super::place::Store;
 use super::remap::{remap_layer, remap_record};
-use super::unpack::{lock_of, make_dir};
+use super::unpack::lock_of;
 use crate::error::Result;
 use crate::fs::descent::Descent;
 use crate::fs::{Dir, MapOptions, fault};
@@ -42,10 +42,18 @@ impl Store {
         }
         let layer = self.layer(id)?;
         let staging = self.staging()?;
-        let made = make_dir(staging.dir(), LAYER)?;
-        remap_layer(&layer.content()?, &make_dir(&made, CONTENT)?, maps)?;
+        let made = staging.dir().create_new_dir(LAYER, 0o700)?;
+        remap_layer(
+            &layer.content()?,
+            &made.create_new_dir(CONTENT, 0o700)?,
+            maps,
+        )?;
         let record = BufReader::new(layer.dir().open_file(RECORD.as_bytes())?);
-        remap_record(record, BufWriter::new(new_file(&made, RECORD)?), maps)?;
+        remap_record(
+            record,
+            BufWriter::new(made.create_new_file(RECORD.as_bytes(), 0o600)?),
+            maps,
+        )?;
         let mut meta = layer.meta()?;
         let host = |ids: &[u32], map: &crate::fs::IdMap| -> Result<Vec<u32>> {
             ids.iter().map(|&id| map.to_host(id)).collect()

@@ -2,7 +2,7 @@
 
 use super::place::Store;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::staging::unique_name;
+use crate::fs::names::unique_name;
 use crate::fs::{Dir, fault};
 
 /// Something that was thrown away and is to be deleted.

@@ -19,7 +19,7 @@ use super::patch::Attributes;
 use super::place::{Store, SyncPolicy};
 use super::reason::Reason;
 use crate::archive::Limits;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{ErrorKind, Result, ResultExt};
 use crate::fs::staging::Staging;
 use crate::fs::tree::Tree;
 use crate::fs::{Access, Dir, Root, fault};
@@ -193,7 +193,8 @@ impl Store {
             while !failed.load(Ordering::Relaxed) {
                 let job = queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
                 let Some(job) = job else { break };
-                let made = make_dir(staging, &entry_of(job.index))
+                let made = staging
+                    .create_new_dir(&entry_of(job.index), 0o700)
                     .and_then(|dir| stage(job.index, job.diff_id, &dir));
                 made.context(|| format!("unpack layer {}", job.diff_id))
                     .inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
@@ -240,7 +241,7 @@ impl Store {
         limits: &UnpackLimits,
         progress: &dyn Progress,
     ) -> Result<DiffId> {
-        let content = make_dir(dir, CONTENT)?;
+        let content = dir.create_new_dir(CONTENT, 0o700)?;
         Attributes::implied().apply(&content, self.marks())?;
         let root = Root::from_dir(content, Access::Plain)?;
         let options = ApplyOptions {
@@ -308,13 +309,4 @@ pub(crate) fn lock_of(id: &LayerId) -> String {
     let (_, name) = id.place();
     let first = name.bytes().next().map_or('-', char::from);
     format!("layers-{first}")
-}
-
-/// Makes a directory in a staging directory, which is nobody else's.
-pub(crate) fn make_dir(staging: &Dir, name: &[u8]) -> Result<Dir> {
-    staging.create_dir(name, 0o700)?.ok_or_else(|| {
-        let path = staging.path_of(name);
-        let message = format!("create {}: somebody else has made it", path.display());
-        Error::new(ErrorKind::AlreadyExists, message)
-    })
 }

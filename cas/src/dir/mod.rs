@@ -58,7 +58,9 @@
 //! itself, never its target; blobs in a linked directory are not removed at all ([`DirStore::mark_and_sweep`]); and
 //! scratch directories are never links.
 
+mod blobs;
 mod files;
+mod flock;
 mod ingest;
 mod lock;
 mod scratch;

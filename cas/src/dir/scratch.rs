@@ -1,7 +1,7 @@
 //! The scratch directory of a store object, and the files that are written there before they get their names.
 
 use super::files::{adopt, find, open_directory, sync_directory};
-use super::lock::Flock;
+use super::flock::Flock;
 use crate::{Error, ErrorKind, Result};
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::io::Errno;

@@ -1,15 +1,13 @@
-//! The store object and its blobs.
+//! The store object.
 
 use super::files::{
-    BLOBS, find, find_directory, find_followed, follow_directory, make_directory, names, not_a,
-    open_directory, open_regular, path_of, regular_size, type_of,
+    BLOBS, find, find_directory, follow_directory, make_directory, names, open_directory, path_of,
+    type_of,
 };
-use super::ingest::DirIngest;
-use super::lock::Leases;
+use super::flock::Leases;
 use super::scratch::Scratch;
-use crate::{Algorithm, Blob, Digest, Error, ErrorKind, Ingest, Result, Store};
-use rustix::fs::{self, AtFlags, FileType};
-use rustix::io::Errno;
+use crate::{Algorithm, Digest, Error, ErrorKind, Result};
+use rustix::fs::FileType;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
@@ -137,57 +135,5 @@ impl DirStore {
             .map(parse)
             .collect::<Result<_>>()?;
         Ok(Some((directory, digests)))
-    }
-}
-
-impl Store for DirStore {
-    fn open(&self, digest: &Digest) -> Result<Blob> {
-        let missing = || Error::io("open blob", digest, Errno::NOENT);
-        let directory = self
-            .find_algorithm(digest.algorithm())?
-            .ok_or_else(missing)?;
-        let (file, size) = open_regular(&directory, &digest.encoded(), &format!("blob {digest}"))?;
-        Ok(Blob {
-            reader: Box::new(file),
-            size,
-        })
-    }
-
-    fn stat(&self, digest: &Digest) -> Result<Option<u64>> {
-        let Some(directory) = self.find_algorithm(digest.algorithm())? else {
-            return Ok(None);
-        };
-        let path = format!("blob {digest}");
-        find_followed(&directory, digest.encoded(), &path)?
-            .map(|stat| regular_size(&stat, &path))
-            .transpose()
-    }
-
-    fn ingest(&self, algorithm: Algorithm) -> Result<Box<dyn Ingest + '_>> {
-        Ok(Box::new(DirIngest::new(self, algorithm)?))
-    }
-
-    fn remove(&self, digest: &Digest) -> Result<bool> {
-        self.refuse_shared("remove blob")?;
-        let Some(directory) = self.find_algorithm(digest.algorithm())? else {
-            return Ok(false);
-        };
-        match fs::unlinkat(&directory, digest.encoded(), AtFlags::empty()) {
-            Ok(()) => Ok(true),
-            Err(Errno::NOENT) => Ok(false),
-            Err(Errno::ISDIR) => Err(not_a(&format!("blob {digest}"), "a regular file")),
-            Err(errno) => Err(Error::io("remove blob", digest, errno)),
-        }
-    }
-
-    fn list(&self) -> Result<Vec<Digest>> {
-        let mut digests = Vec::new();
-        for algorithm in Algorithm::ALL {
-            if let Some((_, found)) = self.scan(algorithm)? {
-                digests.extend(found);
-            }
-        }
-        digests.sort_unstable();
-        Ok(digests)
     }
 }

@@ -7,7 +7,7 @@
 //! descriptor for each level of depth: subdirectories are moved up to the top of the tree and removed from there.
 
 use super::files::{find, names, not_a, size_of, type_of};
-use super::lock::Flock;
+use super::flock::Flock;
 use super::scratch::SCRATCH_PREFIX;
 use super::store::DirStore;
 use crate::{Algorithm, Digest, Error, Result, Store};

@@ -5,6 +5,10 @@ use libdeflater::{CompressionLvl, Compressor};
 use std::collections::BTreeMap;
 use std::io;
 
+/// Bytes of content in a block. What repeats across a seam is not found; half of this takes 0.4 percent more room, double
+/// 0.2 percent less.
+pub(super) const BLOCK_SIZE: usize = 512 << 10;
+
 /// No name and no flags, "unknown" for the system, and for the time what umoci writes: the low bits of Go's zero time.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0x00, 0x09, 0x6e, 0x88, 0, 0xff];
 

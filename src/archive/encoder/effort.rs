@@ -6,8 +6,8 @@
 //!
 //! The verdict depends on the content of the block alone, as all that makes the compressed bytes does.
 
+use super::deflate::BLOCK_SIZE;
 use super::deflate::Deflater;
-use super::gzip::BLOCK_SIZE;
 use std::io;
 
 /// The level for most content.

@@ -4,16 +4,12 @@
 //! all that reads eStargz layers, which are made of them. Joining the pieces into one member would need a compressor that
 //! can begin with a dictionary and end without an end; those take twice the time of libdeflate.
 
-use super::deflate::Deflater;
+use super::deflate::{BLOCK_SIZE, Deflater};
 use super::workers::{Block, Workers, compress};
 use crate::{Error, ErrorKind};
 use crossbeam_channel::{Receiver, TryRecvError};
 use std::collections::VecDeque;
 use std::io::{self, Write};
-
-/// Bytes of content in a block. What repeats across a seam is not found; half of this takes 0.4 percent more room, double
-/// 0.2 percent less.
-pub(super) const BLOCK_SIZE: usize = 512 << 10;
 
 /// Writes gzip members, one at least.
 pub(super) struct GzipEncoder<W> {

@@ -1,6 +1,6 @@
 //! Encoders against our decoder and the commands of the field.
 
-use super::gzip::BLOCK_SIZE;
+use super::deflate::BLOCK_SIZE;
 use super::*;
 use crate::archive::Decoder;
 use proptest::prelude::*;

@@ -1,6 +1,5 @@
 //! Header blocks, field by field as Go's `archive/tar` fills them.
 
-use super::records::is_ascii;
 use super::size;
 use crate::archive::{Entry, EntryKind};
 
@@ -166,4 +165,9 @@ fn text(field: &mut [u8], bytes: &[u8]) {
             .map_or(0, |last| last + 1);
         field[end] = 0;
     }
+}
+
+/// Whether a header has the text as it is.
+pub(super) fn is_ascii(bytes: &[u8]) -> bool {
+    bytes.iter().all(u8::is_ascii)
 }

@@ -1,6 +1,6 @@
 //! PAX records: which an entry needs, and their bytes.
 
-use super::block::{NAME, fits_octal};
+use super::block::{NAME, fits_octal, is_ascii};
 use super::size;
 use crate::archive::{Entry, Limits};
 use crate::{Error, ErrorKind, Result};
@@ -17,11 +17,6 @@ pub(super) struct Records {
     value: Vec<u8>,
     /// The order of the attributes, where they are not sorted.
     order: Vec<usize>,
-}
-
-/// Whether a header has the text as it is.
-pub(super) fn is_ascii(bytes: &[u8]) -> bool {
-    bytes.iter().all(u8::is_ascii)
 }
 
 impl Records {

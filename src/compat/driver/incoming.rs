@@ -13,7 +13,6 @@ use crate::fs::staging::Staging;
 use crate::image::DiffId;
 use crate::layer::LayerSource;
 use crate::progress::Silent;
-use crate::store::layer::new_file;
 use crate::store::{Chain, LayerId, LayerProvider, Store, UnpackLimits};
 
 /// The stream, in its staging directory.
@@ -101,7 +100,10 @@ pub(super) fn adopt(
     let keep = store.staging()?;
     let reader = Tee {
         reader: stream,
-        copy: new_file(keep.dir(), STREAM)?,
+        copy: keep
+            .dir()
+            .create_new_file(STREAM.as_bytes(), 0o600)?
+            .into_file(),
     };
     let (decoder, compression) = decode(reader)?;
     let diff_id = store.add_layer(Unpromised(decoder), &UnpackLimits::default(), &Silent)?;

@@ -13,7 +13,6 @@ use crate::image::{ChainId, DiffId};
 use crate::progress::Silent;
 use crate::store::layer::CONTENT;
 use crate::store::patch::Attributes;
-use crate::store::unpack::make_dir;
 use crate::store::{Chain, CommitOptions, Container, Key, Reason, UnpackLimits};
 
 impl OverlayDriver {
@@ -70,7 +69,10 @@ impl OverlayDriver {
             return Ok(());
         }
         let staging = self.store.staging()?;
-        root.apply(&make_dir(staging.dir(), CONTENT)?, self.store.marks())?;
+        root.apply(
+            &staging.dir().create_new_dir(CONTENT, 0o700)?,
+            self.store.marks(),
+        )?;
         if upper.is_some() {
             self.store.throw_away(container.dir(), CONTENT)?.empty()?;
         }

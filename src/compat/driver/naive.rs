@@ -13,6 +13,7 @@ use super::traits::{
     AppliedDiff, CreateOptions, DiffDriver, Driver, GetOptions, LayerInfo, LayerPaths,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::fs::names::{join, split};
 use crate::fs::usage::Usage;
 use crate::fs::{
     Access, Change, ChangeKind, Dir, FileReader, InodeKind, MapOptions, Root, Stat, escape_name,
@@ -244,7 +245,7 @@ pub(super) fn size(root: &Dir, changes: &[Change]) -> Result<u64> {
         if change.kind == ChangeKind::Deleted || change.path == b"." {
             continue;
         }
-        let (parent, name) = crate::layer::split(&change.path);
+        let (parent, name) = split(&change.path);
         let stat = open(root, parent)?.stat(name)?;
         if stat.kind == InodeKind::File && (stat.nlink < 2 || seen.insert(stat.id)) {
             size = size.saturating_add(stat.size);
@@ -390,18 +391,11 @@ fn open_if_any(root: &Dir, path: &[u8]) -> Result<Option<Dir>> {
     match open(root, path) {
         Ok(dir) => Ok(Some(dir)),
         Err(error) => {
-            let (parent, name) = crate::layer::split(path);
+            let (parent, name) = split(path);
             match open(root, parent).and_then(|dir| dir.try_stat(name)) {
                 Ok(Some(stat)) if stat.is_dir() => Err(error),
                 _ => Ok(None),
             }
         }
     }
-}
-
-fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
-    if path.is_empty() {
-        return name.to_vec();
-    }
-    [path, b"/", name].concat()
 }

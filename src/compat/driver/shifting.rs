@@ -10,7 +10,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::mount::Answer;
 use crate::fs::{MapOptions, fault};
 use crate::store::layer::CONTENT;
-use crate::store::unpack::make_dir;
 use crate::store::{Chain, Container, Key};
 
 /// The copy, in the directory of the layer.
@@ -54,7 +53,7 @@ impl IdMapUpdater for OverlayDriver {
         }
         container.dir().remove_all(COPY)?;
         let staging = self.store.staging()?;
-        let content = make_dir(staging.dir(), CONTENT)?;
+        let content = staging.dir().create_new_dir(CONTENT, 0o700)?;
         if let Some(project) = &state.project {
             super::limits::join(&content, project)?;
         }

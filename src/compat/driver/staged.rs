@@ -8,7 +8,6 @@ use crate::fs::{Dir, MapOptions, fault};
 use crate::image::DiffId;
 use crate::store::layer::CONTENT;
 use crate::store::patch::Attributes;
-use crate::store::unpack::make_dir;
 use crate::store::{Key, Reason};
 
 /// Content that is no layer yet. It is where nobody can name it, so that nothing but this value leads to it; dropped, it
@@ -38,7 +37,7 @@ impl StagedLayer {
 impl StagedApply for OverlayDriver {
     fn stage(&self, differ: &mut dyn Differ) -> Result<StagedLayer> {
         let staging = self.store.staging()?;
-        let content = make_dir(staging.dir(), CONTENT)?;
+        let content = staging.dir().create_new_dir(CONTENT, 0o700)?;
         Attributes::implied().apply(&content, self.store.marks())?;
         let output = differ.populate(&content)?;
         fault::point("driver-populated");

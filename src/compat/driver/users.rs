@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::fs::staging::unique_name;
+use crate::fs::names::unique_name;
 use crate::fs::{Access, Dir, probe};
 use crate::store::MountOptions;
 use crate::store::json;

@@ -8,7 +8,8 @@ use super::options::{GeneratorOptions, RootfsMode};
 use super::reason::RootfsReason;
 use super::stage::{Patch, UPPER, WORK, make_dir, stage};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::staging::{Staging, unique_name};
+use crate::fs::names::unique_name;
+use crate::fs::staging::Staging;
 use crate::fs::{Access, Dir, fault};
 
 /// Makes roots for containers, and removes them.

@@ -143,11 +143,7 @@ fn inside(target: &[u8]) -> Option<Vec<u8>> {
 
 /// Makes a directory with exactly this mode.
 pub(super) fn make_dir(parent: &Dir, name: &[u8], mode: u32) -> Result<Dir> {
-    let dir = parent.create_dir(name, mode)?.ok_or_else(|| {
-        let path = parent.path_of(name);
-        let message = format!("create {}: somebody else has made it", path.display());
-        Error::new(ErrorKind::AlreadyExists, message)
-    })?;
+    let dir = parent.create_new_dir(name, mode)?;
     // Whatever the umask.
     dir.set_mode(mode)?;
     Ok(dir)

@@ -12,7 +12,7 @@ use super::super::dir::{Access, Dir};
 use super::super::{probe, syscall, xattr};
 use super::holders::{Holder, holders};
 use super::id::MountId;
-use super::ladder::MountMethod;
+use super::method::MountMethod;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What an ordinary user can do about a mount that is refused.

@@ -7,7 +7,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags};
 
 use super::super::xattr;
 use super::attach::refused;
-use super::ladder::{MountMethod, Refusal};
+use super::method::{MountMethod, Refusal};
 use super::overlay::{OPTIONS, Overlay};
 use crate::error::Error;
 

@@ -19,7 +19,7 @@ use super::attach::Mount;
 use super::context;
 use super::id::MountId;
 use super::idmap::{UserNamespace, id_mapped};
-use super::ladder::MountMethod;
+use super::method::MountMethod;
 use super::overlay::{MountAttributes, Overlay, Upper};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -249,7 +249,7 @@ impl<'a> Trial<'a> {
             let live = live::register(parent, &name)?;
             let name = name.into_bytes();
             if let Some(dir) = parent.create_dir(&name, 0o700)? {
-                let lower = make(&dir, "lower")?;
+                let lower = dir.create_new_dir("lower".as_bytes(), 0o700)?;
                 drop(lower.create_file(b"file", 0o600)?);
                 return Ok(Self {
                     parent,
@@ -279,7 +279,10 @@ impl<'a> Trial<'a> {
         for name in ["upper", "work"] {
             self.dir.remove_all(name.as_bytes())?;
         }
-        let (upper, work) = (make(&self.dir, "upper")?, make(&self.dir, "work")?);
+        let (upper, work) = (
+            self.dir.create_new_dir("upper".as_bytes(), 0o700)?,
+            self.dir.create_new_dir("work".as_bytes(), 0o700)?,
+        );
         let overlay = Overlay {
             lowers: &lowers,
             upper: Some(Upper {
@@ -307,12 +310,18 @@ impl<'a> Trial<'a> {
     }
 
     fn set_marks(&self, marks: MarkNamespace) -> Result<()> {
-        make(&self.dir, "marked")?.set_opaque(marks)?;
+        self.dir
+            .create_new_dir("marked".as_bytes(), 0o700)?
+            .set_opaque(marks)?;
         self.dir.create_whiteout(b"whiteout").map(drop)
     }
 
     fn stack_detached(&self, marks: MarkNamespace) -> Result<Mount> {
-        let detached = super::bind(&make(&self.dir, "detached")?, true, false)?;
+        let detached = super::bind(
+            &self.dir.create_new_dir("detached".as_bytes(), 0o700)?,
+            true,
+            false,
+        )?;
         self.mount(&[detached.as_fd()], marks, false, None)
     }
 
@@ -374,14 +383,4 @@ impl Drop for Trial<'_> {
         // What cannot be removed stays; the name says what it is.
         let _ = self.parent.remove_all(&self.name);
     }
-}
-
-fn make(dir: &Dir, name: &str) -> Result<Dir> {
-    dir.create_dir(name.as_bytes(), 0o700)?.ok_or_else(|| {
-        Error::io(
-            "create directory",
-            dir.path_of(name.as_bytes()),
-            rustix::io::Errno::EXIST,
-        )
-    })
 }

@@ -15,9 +15,9 @@ use super::super::dir::{Dir, escape_name, stat_of};
 use super::super::{fault, probe, syscall, xattr};
 use super::attach::{clone_mount, refused};
 use super::id::MountId;
-use super::ladder::Refusal;
 use super::legacy::MountPoint;
 use super::lowers::{Lower, open_all};
+use super::method::Refusal;
 use super::overlay::Overlay;
 use crate::error::{Error, ErrorKind, Result};
 

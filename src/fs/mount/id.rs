@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, CWD, Statx, StatxFlags};
 use rustix::io::Errno;
 
 use super::super::syscall;
-use super::table;
+use super::table::{self, MountEntry};
 use crate::error::{Error, ErrorKind, Result};
 
 /// `STATX_MNT_ID_UNIQUE`, Linux 6.8: asks for the id that is never given again.
@@ -54,7 +54,7 @@ impl MountId {
             }
         }
         let table = table::mounts()?;
-        let Some(entry) = table::by_id(&table, self) else {
+        let Some(entry) = by_id(&table, self) else {
             return Ok(false);
         };
         let there = rustix::fs::statx(CWD, &entry.target, NO_WAITING, UNIQUE);
@@ -64,6 +64,11 @@ impl MountId {
             _ => true,
         })
     }
+}
+
+/// The mount of an id.
+pub fn by_id(table: &[MountEntry], id: MountId) -> Option<&MountEntry> {
+    table.iter().find(|entry| entry.id == id.id)
 }
 
 /// The number, in mountinfo, of the mount that a path leads to, the last link followed too.

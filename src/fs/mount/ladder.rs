@@ -5,90 +5,48 @@
 //! forbidden as such (`EPERM`), which by a filter may concern the new calls only. Every other failure is the answer: the
 //! kernel has looked at these directories and options, and the same question asked otherwise would get no better one.
 
-use std::fmt;
-use std::str::FromStr;
+use std::os::fd::AsFd as _;
 
 use super::super::dir::Dir;
 use super::attach::{Mount, PRIVILEGE_HINT};
-use super::overlay::{MAX_LOWERS, Overlay};
+use super::method::{MountMethod, Refusal};
+use super::overlay::{MAX_LOWERS, Overlay, empty_directory};
 use super::{context, fuse, legacy};
 use crate::error::{Error, ErrorKind, Result};
 
-/// A way to mount an overlay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MountMethod {
-    /// `fsconfig(FSCONFIG_SET_FD, "lowerdir+")`: Linux 6.13.
-    Fd,
-    /// `fsconfig(FSCONFIG_SET_STRING, "lowerdir+")` with names below `/proc/self/fd`: Linux 6.8.
-    String,
-    /// `mount(2)` with all in one string: about 200 lower directories.
-    Legacy,
-    /// The program `fuse-overlayfs`. Its upper directory is not written as the kernel writes it.
-    Fuse,
-}
-
-impl MountMethod {
-    /// All of them, in the order in which they are tried.
-    pub const ALL: [Self; 4] = [Self::Fd, Self::String, Self::Legacy, Self::Fuse];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Fd => "fd",
-            Self::String => "string",
-            Self::Legacy => "legacy",
-            Self::Fuse => "fuse",
+impl Overlay<'_> {
+    /// Mounts the overlay, detached: by the method given, or by the first one that works here (see [`MountMethod`]).
+    ///
+    /// [`Legacy`](MountMethod::Legacy) and [`Fuse`](MountMethod::Fuse) mount in a directory that they make in `scratch`, for
+    /// a moment: only there can a killed process leave something mounted, for [`sweep`](super::sweep). A single lower directory without an upper gets an
+    /// empty one below it, where the kernel allows detached mounts as lower directories.
+    ///
+    /// # Errors
+    ///
+    /// With the kernel's own words, as far as it has any:
+    /// - [`ErrorKind::InvalidInput`] for no lower directory at all, or for a source or label that cannot be passed on
+    /// - [`ErrorKind::LimitExceeded`] for more lower directories than [`MAX_LOWERS`], or than the method can name
+    /// - [`ErrorKind::Busy`] if the kernel sees the upper directory in use
+    /// - [`ErrorKind::PermissionDenied`] without the right to mount
+    /// - [`ErrorKind::Unsupported`] if no method works here, or not with these options
+    ///
+    /// Nothing is mounted then.
+    pub fn mount(&self, how: Option<MountMethod>, scratch: &Dir) -> Result<Mount> {
+        self.check()?;
+        if self.lowers.count() > 1 || self.upper.is_some() {
+            return mount(self, how, scratch);
         }
+        let (only, empty) = (self.lowers.open(0)?, empty_directory()?);
+        let lowers = [only.as_fd(), empty.as_fd()];
+        let padded = Overlay {
+            lowers: &lowers,
+            ..*self
+        };
+        mount(&padded, how, scratch)
     }
 }
 
-impl fmt::Display for MountMethod {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for MountMethod {
-    type Err = Error;
-
-    /// Parses `fd`, `string` (or `str`), `legacy` or `fuse`.
-    fn from_str(text: &str) -> Result<Self> {
-        let text = if text == "str" { "string" } else { text };
-        let known = Self::ALL.into_iter().find(|method| method.name() == text);
-        known.ok_or_else(|| {
-            let message = format!("parse mount method {text:?}: not known");
-            Error::new(ErrorKind::InvalidInput, message)
-                .with_hint("the methods are fd, string, legacy and fuse")
-        })
-    }
-}
-
-/// Why a way was not taken.
-pub(super) enum Refusal {
-    /// It is not there: another may be.
-    NotThere(Error),
-    /// It is, and this overlay cannot be mounted.
-    Final(Error),
-}
-
-impl Refusal {
-    fn error(self) -> Error {
-        match self {
-            Self::NotThere(error) | Self::Final(error) => error,
-        }
-    }
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Self::Final(error)
-    }
-}
-
-pub(super) fn mount(
-    overlay: &Overlay<'_>,
-    how: Option<MountMethod>,
-    scratch: &Dir,
-) -> Result<Mount> {
+fn mount(overlay: &Overlay<'_>, how: Option<MountMethod>, scratch: &Dir) -> Result<Mount> {
     if let Some(method) = how {
         return by(method, overlay, scratch).map_err(|refusal| explain(overlay, refusal.error()));
     }
@@ -145,22 +103,5 @@ fn none_works(overlay: &Overlay<'_>, tried: &[(MountMethod, Error)]) -> Error {
     } else {
         Error::new(ErrorKind::Unsupported, message)
             .with_hint("Linux needs overlayfs, or the program fuse-overlayfs must be installed")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn methods_are_written_as_they_are_read() {
-        for method in MountMethod::ALL {
-            assert_eq!(method.to_string().parse::<MountMethod>().unwrap(), method);
-        }
-        assert_eq!("str".parse::<MountMethod>().unwrap(), MountMethod::String);
-        for text in ["", "FD", "fuse-overlayfs"] {
-            let error = text.parse::<MountMethod>().unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidInput);
-        }
     }
 }

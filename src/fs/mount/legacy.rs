@@ -12,8 +12,8 @@ use rustix::mount::UnmountFlags;
 use super::super::dir::Dir;
 use super::super::{fault, xattr};
 use super::attach::{clone_mount, refused};
-use super::ladder::Refusal;
 use super::lowers::{Lower, open_all};
+use super::method::Refusal;
 use super::overlay::{OPTIONS, Overlay};
 use crate::error::{Error, ErrorKind, Result};
 

@@ -13,7 +13,7 @@
 //! |---|---|
 //! | `overlay.rs` | what to mount: layers, upper, options |
 //! | `lowers.rs` | the layers, opened when they are wanted |
-//! | `ladder.rs` | the four ways, and when the next one is tried |
+//! | `method.rs`, `ladder.rs` | the four ways, and when the next one is tried |
 //! | `context.rs` | the two ways by `fsopen`, and the kernel's own words |
 //! | `legacy.rs` | the way by `mount(2)` |
 //! | `fuse.rs` | the way by fuse-overlayfs |
@@ -35,6 +35,7 @@ mod idmap;
 mod ladder;
 mod legacy;
 mod lowers;
+mod method;
 mod namespace;
 mod overlay;
 mod table;
@@ -42,11 +43,11 @@ mod table;
 pub use attach::{Mount, bind, check_privilege, unmount, unmount_at};
 pub use features::{Answer, Features, FileSystem, sweep_probes};
 pub use holders::{Hold, Holder, holders};
-pub use id::MountId;
+pub use id::{MountId, by_id};
 pub use idmap::{UserNamespace, id_mapped};
-pub use ladder::MountMethod;
 pub use legacy::sweep;
 pub use lowers::{Lower, Lowers};
+pub use method::MountMethod;
 pub use namespace::{is_mount_point, namespace_exists, own_namespace};
 pub use overlay::{MAX_LOWERS, MountAttributes, Overlay, Upper};
-pub use table::{MountEntry, at_target, by_id, from_source, mounts};
+pub use table::{MountEntry, at_target, from_source, mounts};

@@ -5,15 +5,14 @@
 //! directories' inodes (`index`). `redirect_dir` is `nofollow`, not `off`: neither makes redirects, but with `off` most
 //! kernels follow those that they find, and with `userxattr` they refuse it.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags};
 
 use super::super::dir::Dir;
 use super::super::marks::MarkNamespace;
-use super::attach::{Mount, refused};
-use super::ladder::{self, MountMethod};
+use super::attach::refused;
 use super::lowers::Lowers;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -78,37 +77,7 @@ pub struct MountAttributes {
 }
 
 impl Overlay<'_> {
-    /// Mounts the overlay, detached: by the method given, or by the first one that works here (see [`MountMethod`]).
-    ///
-    /// [`Legacy`](MountMethod::Legacy) and [`Fuse`](MountMethod::Fuse) mount in a directory that they make in `scratch`, for
-    /// a moment: only there can a killed process leave something mounted, for [`sweep`](super::sweep). A single lower directory without an upper gets an
-    /// empty one below it, where the kernel allows detached mounts as lower directories.
-    ///
-    /// # Errors
-    ///
-    /// With the kernel's own words, as far as it has any:
-    /// - [`ErrorKind::InvalidInput`] for no lower directory at all, or for a source or label that cannot be passed on
-    /// - [`ErrorKind::LimitExceeded`] for more lower directories than [`MAX_LOWERS`], or than the method can name
-    /// - [`ErrorKind::Busy`] if the kernel sees the upper directory in use
-    /// - [`ErrorKind::PermissionDenied`] without the right to mount
-    /// - [`ErrorKind::Unsupported`] if no method works here, or not with these options
-    ///
-    /// Nothing is mounted then.
-    pub fn mount(&self, how: Option<MountMethod>, scratch: &Dir) -> Result<Mount> {
-        self.check()?;
-        if self.lowers.count() > 1 || self.upper.is_some() {
-            return ladder::mount(self, how, scratch);
-        }
-        let (only, empty) = (self.lowers.open(0)?, empty_directory()?);
-        let lowers = [only.as_fd(), empty.as_fd()];
-        let padded = Overlay {
-            lowers: &lowers,
-            ..*self
-        };
-        ladder::mount(&padded, how, scratch)
-    }
-
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let fail = |why: &str| {
             let message = format!("mount overlay {}: {why}", self.source);
             Err(Error::new(ErrorKind::InvalidInput, message))
@@ -165,7 +134,7 @@ impl Overlay<'_> {
 }
 
 /// An empty directory that nobody can put anything into.
-fn empty_directory() -> Result<OwnedFd> {
+pub(super) fn empty_directory() -> Result<OwnedFd> {
     let fail = |errno| refused("mount", "an empty directory", errno);
     let context = rustix::mount::fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(fail)?;
     rustix::mount::fsconfig_create(&context).map_err(fail)?;

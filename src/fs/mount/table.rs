@@ -7,7 +7,6 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use super::id::MountId;
 use crate::error::{Error, ErrorKind, Result};
 
 /// One mount in the mount namespace of this process.
@@ -64,11 +63,6 @@ pub fn from_source<'t>(
     source: &'t [u8],
 ) -> impl Iterator<Item = &'t MountEntry> {
     table.iter().filter(move |entry| entry.source == source)
-}
-
-/// The mount of an id.
-pub fn by_id(table: &[MountEntry], id: MountId) -> Option<&MountEntry> {
-    table.iter().find(|entry| entry.id == id.id)
 }
 
 fn parse(line: &[u8]) -> Option<MountEntry> {

@@ -3,8 +3,9 @@
 use super::{Applier, Place};
 use crate::archive::{Entry, EntryKind};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fs::names::join;
 use crate::fs::{Dir, Metadata, Resolved, tree};
-use crate::layer::dirs::{Missing, directory_record, join};
+use crate::layer::dirs::{Missing, directory_record};
 
 impl Applier<'_> {
     pub(super) fn directory(&mut self, path: &[u8], place: &Place, entry: &Entry) -> Result<()> {

@@ -2,10 +2,12 @@
 
 use super::{Applier, Place, at};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fs::names::join;
+use crate::fs::names::split;
 use crate::fs::{Stat, escape_name, tree};
-use crate::layer::dirs::{Missing, join};
+use crate::layer::dirs::Missing;
 use crate::layer::forward_links::{ForwardLink, missing_target};
-use crate::layer::path::{relative_path, split};
+use crate::layer::path::relative_path;
 
 impl Applier<'_> {
     /// Makes the links that have waited for their targets.

@@ -25,15 +25,16 @@ use std::rc::Rc;
 
 use self::file::OpenFile;
 use super::attributes::Translator;
+use super::consumer::Consumer;
 use super::dirs::{Dirs, Missing, OpenDir};
 use super::forward_links::ForwardLinks;
 use super::frame::Step;
 use super::options::ApplyOptions;
-use super::path::{relative_path, split};
-use super::pipeline::Consumer;
+use super::path::relative_path;
 use super::whiteout::whiteout;
 use crate::archive::{Entry, EntryKind};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fs::names::split;
 use crate::fs::tree::{self, NodeId, Tree};
 use crate::fs::{Dir, Inode, InodeKind, Metadata, Root, escape_name, probe};
 use crate::progress::Progress;

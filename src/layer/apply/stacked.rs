@@ -8,13 +8,16 @@
 use super::{Applier, Place};
 use crate::archive::{Entry, EntryKind};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fs::names::join;
+use crate::fs::names::split;
 use crate::fs::tree::{NodeId, Tree};
 use crate::fs::{InodeKind, MarkNamespace, Root};
 use crate::layer::changeset::{Changeset, LinkBelow};
-use crate::layer::dirs::{Missing, OpenDir, join};
+use crate::layer::dirs::{Missing, OpenDir};
+use crate::layer::notes::{DESCRIBED, FRESH, GIVES_WAY, HOLDS_LINK, OPAQUE};
 use crate::layer::options::ApplyOptions;
-use crate::layer::path::{relative_path, split};
-use crate::layer::stacked::{DESCRIBED, FRESH, GIVES_WAY, HOLDS_LINK, OPAQUE, Stacked, note};
+use crate::layer::path::relative_path;
+use crate::layer::stacked::{Stacked, note};
 use crate::layer::whiteout::Whiteout;
 use crate::progress::Progress;
 

@@ -10,8 +10,8 @@ use lru::LruCache;
 use super::pack::{Packer, Place};
 use super::{GenerateOptions, Packed};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fs::names::{self, split};
 use crate::fs::{Change, ChangeKind, Dir, InodeKind, Root, escape_name};
-use crate::layer::path::{above, split};
 use crate::progress::Progress;
 
 /// How many directories stay open: changes come nearly directory by directory.
@@ -107,7 +107,7 @@ pub fn generate_linked_layer(
         let path = &change.path;
         if change.kind == ChangeKind::Deleted {
             // umoci writes such whiteouts, too, which take files from where the link leads.
-            if !above(path).any(|dir| new_links.contains(dir)) {
+            if !names::parents(path).any(|dir| new_links.contains(dir)) {
                 writer.add_whiteout(path)?;
             }
             continue;

@@ -10,8 +10,8 @@ use crate::fs::InodeKind;
 use crate::fs::MarkNamespace;
 use crate::fs::tree::Tree;
 use crate::layer::apply::Applier;
+use crate::layer::consumer::Consumer;
 use crate::layer::frame::Step;
-use crate::layer::pipeline::Consumer;
 use crate::layer::view::{View, ViewOptions};
 
 /// Applies a layer to an empty root, with a record of it or without one.

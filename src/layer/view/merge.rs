@@ -1,16 +1,22 @@
 //! One layer onto a view: what `layer/apply/` does on disk, one function for each type of entry.
 
+use std::io::Read;
+
+use oci_cas::Algorithm;
+
 use super::resolve::{Components, Found, lookup};
-use super::tree::{Content, View, implied_directory};
+use super::tree::{Content, View, ViewOptions, implied_directory};
 use crate::archive::{Entry, EntryKind};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fs::names::split;
 use crate::fs::tree::{Inode, NodeId, Tree};
 use crate::fs::{InodeKind, escape_name, xattr};
 use crate::layer::attributes::can_hold;
+use crate::layer::consumer::Consumer;
 use crate::layer::forward_links::{ForwardLink, ForwardLinks, missing_target};
 use crate::layer::frame::Step;
-use crate::layer::path::{relative_path, split};
-use crate::layer::pipeline::Consumer;
+use crate::layer::path::relative_path;
+use crate::layer::pipeline::{Applied, LayerSource, Unverified, drive, run};
 use crate::layer::whiteout::{Whiteout, whiteout};
 
 /// Takes the steps of layers to a view.
@@ -63,6 +69,55 @@ impl<'v> Merger<'v> {
         if let Some(file) = self.file.take() {
             self.view.inode_mut(file).sha256 = sha256;
         }
+    }
+}
+
+impl View {
+    /// Adds a layer on top, given as an uncompressed tar stream, and says what digest (SHA-256) the stream had.
+    ///
+    /// On failure part of the layer is in the view.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the reader does, if the stream is no sound archive or exceeds a limit, and where
+    /// [`unpack_layer`](crate::layer::unpack_layer) would fail for what the layer says: an invalid whiteout, a hard
+    /// link to nothing, a loop of symbolic links.
+    pub fn add_layer(&mut self, reader: impl Read, options: &ViewOptions) -> Result<Applied> {
+        let mut last = None;
+        let layers = std::iter::once(Ok((Algorithm::Sha256, Unverified(reader))));
+        self.add_layers(layers, options, |applied| {
+            last = Some(applied);
+            Ok(())
+        })?;
+        last.ok_or_else(|| Error::new(ErrorKind::Io, "the layer was not read"))
+    }
+
+    /// Adds layers, bottom first. Each comes with the algorithm by which its stream is to be hashed; `on_layer` is
+    /// called after each with the result, and may end the work by an error. On failure part of the layers is in the
+    /// view.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::add_layer`], and with what `on_layer` or [`LayerSource::verdict`] return.
+    pub fn add_layers<S: LayerSource>(
+        &mut self,
+        layers: impl Iterator<Item = Result<(Algorithm, S)>>,
+        options: &ViewOptions,
+        on_layer: impl FnMut(Applied) -> Result<()> + Send,
+    ) -> Result<()> {
+        let ViewOptions {
+            limits,
+            file_digests,
+            memory_size,
+        } = options;
+        run(layers, limits, *file_digests, |framed, empty| {
+            drive(
+                framed,
+                empty,
+                &mut Merger::new(self, *memory_size),
+                on_layer,
+            )
+        })
     }
 }
 

@@ -1,17 +1,11 @@
 //! The view itself: names, inodes, and how much memory they may take.
 
-use std::io::Read;
-
 use filetime::FileTime;
-use oci_cas::Algorithm;
 
-use super::merge::Merger;
 use crate::archive::Limits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::InodeKind;
 use crate::fs::tree::{Inode, NodeId, Tree};
-use crate::layer::pipeline::{Unverified, drive, run};
-use crate::layer::{Applied, LayerSource};
 
 /// What a name or an inode takes beside the bytes of its strings: node, inode, place of the content, tree overhead.
 pub(super) const FIXED_SIZE: u64 = 256;
@@ -160,53 +154,6 @@ impl View {
     /// Whether a layer had an entry for the root directory.
     pub fn has_root_entry(&self) -> bool {
         self.has_root_entry
-    }
-
-    /// Adds a layer on top, given as an uncompressed tar stream, and says what digest (SHA-256) the stream had.
-    ///
-    /// On failure part of the layer is in the view.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the reader does, if the stream is no sound archive or exceeds a limit, and where
-    /// [`unpack_layer`](crate::layer::unpack_layer) would fail for what the layer says: an invalid whiteout, a hard
-    /// link to nothing, a loop of symbolic links.
-    pub fn add_layer(&mut self, reader: impl Read, options: &ViewOptions) -> Result<Applied> {
-        let mut last = None;
-        let layers = std::iter::once(Ok((Algorithm::Sha256, Unverified(reader))));
-        self.add_layers(layers, options, |applied| {
-            last = Some(applied);
-            Ok(())
-        })?;
-        last.ok_or_else(|| Error::new(ErrorKind::Io, "the layer was not read"))
-    }
-
-    /// Adds layers, bottom first. Each comes with the algorithm by which its stream is to be hashed; `on_layer` is
-    /// called after each with the result, and may end the work by an error. On failure part of the layers is in the
-    /// view.
-    ///
-    /// # Errors
-    ///
-    /// As [`View::add_layer`], and with what `on_layer` or [`LayerSource::verdict`] return.
-    pub fn add_layers<S: LayerSource>(
-        &mut self,
-        layers: impl Iterator<Item = Result<(Algorithm, S)>>,
-        options: &ViewOptions,
-        on_layer: impl FnMut(Applied) -> Result<()> + Send,
-    ) -> Result<()> {
-        let ViewOptions {
-            limits,
-            file_digests,
-            memory_size,
-        } = options;
-        run(layers, limits, *file_digests, |framed, empty| {
-            drive(
-                framed,
-                empty,
-                &mut Merger::new(self, *memory_size),
-                on_layer,
-            )
-        })
     }
 
     /// Adds a name by hand, with an inode of its own. A name that is there goes, with everything below it.

@@ -11,8 +11,9 @@ use super::merge::Merger;
 use super::tree::{FIXED_SIZE, View, ViewOptions};
 use crate::archive::Entry;
 use crate::error::{Error, ErrorKind, Result};
+use crate::layer::consumer::Consumer;
 use crate::layer::frame::Step;
-use crate::layer::pipeline::{Consumer, drive, run};
+use crate::layer::pipeline::{drive, run};
 use crate::layer::{Applied, LayerSource};
 
 /// Entries that may be merged anew at any time, however few have been read.

@@ -14,6 +14,7 @@ use super::pairs::{Descend, Pair, Pairs};
 use super::tree::{Content, View};
 use crate::archive::{Entry, EntryKind, Limits, Writer};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fs::names::{join, split};
 use crate::fs::tree::{Inode, InodeIndex, NodeId, Tree};
 use crate::fs::{InodeKind, escape_name};
 
@@ -281,12 +282,9 @@ fn entry(view: &View, path: &[u8], node: NodeId) -> Result<Entry> {
 
 /// The whiteout of a path (image-spec `layer.md`).
 fn whiteout(path: &[u8]) -> Result<Entry> {
-    let (dir, name) = match path.iter().rposition(|&byte| byte == b'/') {
-        Some(slash) => path.split_at(slash + 1),
-        None => (&b""[..], path),
-    };
+    let (dir, name) = split(path);
     Ok(Entry {
-        path: checked([dir, b".wh.", name].concat())?,
+        path: checked(join(dir, &[b".wh.", name].concat()))?,
         kind: EntryKind::File,
         mode: 0,
         uid: 0,

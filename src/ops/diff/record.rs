@@ -5,6 +5,7 @@
 
 use super::bundle::{Bundle, hash};
 use super::{Aspect, Change, Dir, InodeKind, Result, Side, Status, file_size};
+use crate::fs::names::split;
 use crate::fs::{self, ChangeKind, Stat};
 use crate::mtree::{self, Attributes, DiffOptions, Entry, Keyword, Manifest, UMOCI_KEYWORDS};
 use crate::ops::record::Recorded;
@@ -110,10 +111,7 @@ impl Place {
             let name = None;
             return Ok(Some(Self { dir, name, stat }));
         }
-        let (parent, name) = match path.iter().rposition(|&byte| byte == b'/') {
-            Some(slash) => (&path[..slash], &path[slash + 1..]),
-            None => (&b""[..], path),
-        };
+        let (parent, name) = split(path);
         let Some(resolved) = bundle.root.find(parent)? else {
             return Ok(None);
         };

@@ -20,7 +20,7 @@ use self::overlay::Overlay;
 use super::{CompressOptions, HistoryOptions};
 use crate::bundle::{Metadata, OverlayMetadata};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::{Access, Dir, atomic, staging};
+use crate::fs::{Access, Dir, atomic};
 use crate::image::{Descriptor, Manifest, Reference};
 use crate::layer::{GenerateOptions, clean_path};
 use crate::layout::{DescriptorPath, Layout, Mutator};
@@ -228,21 +228,7 @@ impl<'a> Source<'a> {
         name: &str,
         write: impl FnOnce(&mut crate::fs::FileWriter) -> Result<()>,
     ) -> Result<()> {
-        let temporary = staging::unique_name(atomic::TEMPORARY);
-        let Some(mut file) = self.dir.create_file(temporary.as_bytes(), 0o644)? else {
-            return Err(Error::new(
-                ErrorKind::AlreadyExists,
-                format!("create {temporary}: it exists"),
-            ));
-        };
-        let written = write(&mut file)
-            .and_then(|()| file.sync(|| self.dir.path_of(temporary.as_bytes())))
-            .and_then(|()| self.dir.rename_over(temporary.as_bytes(), name.as_bytes()));
-        written.inspect_err(|_| {
-            // The error that matters is the one being returned.
-            let _ = self.dir.remove_all(temporary.as_bytes());
-        })?;
-        self.dir.sync_names()
+        atomic::replace_with(&self.dir, name.as_bytes(), 0o644, write)
     }
 }
 

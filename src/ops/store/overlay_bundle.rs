@@ -13,7 +13,8 @@ use crate::bundle::{
 };
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::mount::{self, Mount};
-use crate::fs::staging::{MadeDirs, Staging, split_path};
+use crate::fs::names::split_path;
+use crate::fs::staging::{MadeDirs, Staging};
 use crate::fs::{Access, Dir, MapOptions, Root, atomic, fault};
 use crate::image::{Descriptor, Reference};
 use crate::layer::ROOTFS_NAME;

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use oci_cas::{Algorithm, Digest, Hasher};
 
-use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::staging::{split_path, unique_name};
-use crate::fs::{Access, Dir};
+use crate::error::{Result, ResultExt};
+use crate::fs::names::split_path;
+use crate::fs::{Access, Dir, atomic};
 
 /// Bytes that are written at a time.
 const BUFFER_SIZE: usize = 256 << 10;
@@ -32,35 +32,19 @@ pub fn write_file(
 ) -> Result<Written> {
     let (parent, name) = split_path(path)?;
     let parent = Dir::open(parent, Access::Plain)?;
-    let temporary = unique_name(".bundle-tmp-");
-    let Some(file) = parent.create_file(temporary.as_bytes(), 0o644)? else {
-        let message = format!("create {temporary}: it exists");
-        return Err(Error::new(ErrorKind::AlreadyExists, message));
-    };
-    let finish = || {
+    atomic::replace_with(&parent, name, 0o644, |file| {
         let mut out = Counted {
-            inner: BufWriter::with_capacity(BUFFER_SIZE, file.into_file()),
+            inner: BufWriter::with_capacity(BUFFER_SIZE, file),
             hasher: Hasher::new(Algorithm::Sha256),
             size: 0,
         };
         write(&mut out)?;
-        let file = out
-            .inner
-            .into_inner()
-            .map_err(std::io::IntoInnerError::into_error);
-        let file = file.context(|| format!("write {}", path.display()))?;
-        file.sync_all()
-            .context(|| format!("sync {}", path.display()))?;
-        parent.rename_over(temporary.as_bytes(), name)?;
+        let flushed = out.inner.flush();
+        flushed.context(|| format!("write {}", path.display()))?;
         Ok(Written {
             size: out.size,
             digest: out.hasher.finish(),
         })
-    };
-    let written = finish();
-    written.inspect_err(|_| {
-        // The error that matters is the one being returned.
-        let _ = parent.remove_all(temporary.as_bytes());
     })
 }
 

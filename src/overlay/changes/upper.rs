@@ -6,8 +6,9 @@ use super::compare::Comparer;
 use super::links::{self, Leaf, Links};
 use super::{Changes, ChangesOptions, Told};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fs::names::join;
 use crate::fs::{ChangeKind, Dir, InodeKind};
-use crate::overlay::stack::{Found, MAX_PATH, Stack, has_mark, is_opaque, join};
+use crate::overlay::stack::{Found, MAX_PATH, Stack, has_mark, is_opaque};
 
 /// What fuse-overlayfs puts before the name of what is gone.
 const WHITEOUT: &[u8] = b".wh.";

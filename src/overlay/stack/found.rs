@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use super::{Shared, check_marks};
 use crate::error::{Result, ResultExt};
+use crate::fs::names::split;
 use crate::fs::xattr::Xattrs;
 use crate::fs::{FileReader, Stat};
-use crate::layer::split;
 
 /// A name, in the topmost layer that has it.
 #[derive(Clone, Debug)]

@@ -15,7 +15,6 @@ use crate::image::{ChainId, DiffId};
 use crate::layer::LayerSource;
 use crate::progress::Progress;
 use crate::store::layer::LAYER;
-use crate::store::unpack::make_dir;
 use crate::store::{
     Chain, LayerId, LayerProvider, MountRecord, Reason, Store, StoredImage, UnpackLimits,
 };
@@ -193,7 +192,7 @@ impl Repair<'_> {
         // What cannot succeed does not begin.
         self.refuse_mounted(&chains)?;
         let staging = self.store.staging()?;
-        let made = make_dir(staging.dir(), LAYER)?;
+        let made = staging.dir().create_new_dir(LAYER, 0o700)?;
         let source = open_blob(self.store, self.blobs, &diff_id)?;
         let limits = UnpackLimits::default();
         self.store

@@ -25,7 +25,7 @@ use super::reason::Reason;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::fs::lock::LockFile;
 use crate::fs::mount::{self, Mount, MountAttributes, MountMethod, Upper};
-use crate::fs::staging::unique_name;
+use crate::fs::names::unique_name;
 use crate::fs::{Access, Dir, MapOptions, fault, probe};
 use crate::image::ChainId;
 

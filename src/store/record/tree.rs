@@ -6,6 +6,7 @@ use std::io::Write;
 use super::entry::{Content, Entry, LinkSet};
 use super::writer::RecordWriter;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fs::names::{join, split};
 use crate::fs::tree::{InodeIndex, NodeId, Tree};
 use crate::fs::xattr::is_masked;
 use crate::fs::{InodeKind, MarkNamespace, escape_name};
@@ -69,8 +70,7 @@ impl Record<'_> {
     fn whiteouts_by_directory(&self) -> Result<HashMap<NodeId, Vec<&[u8]>>> {
         let mut found: HashMap<NodeId, Vec<&[u8]>> = HashMap::new();
         for &path in &self.whiteouts {
-            let split = path.iter().rposition(|&byte| byte == b'/');
-            let (dir, name) = split.map_or((&[][..], path), |at| (&path[..at], &path[at + 1..]));
+            let (dir, name) = split(path);
             found
                 .entry(self.directory(dir, path)?)
                 .or_default()
@@ -180,11 +180,6 @@ impl<'a> Walk<'a> {
         let set = *self.sets.entry(index).or_insert(next);
         Some(LinkSet { set, count })
     }
-}
-
-fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
-    let separator = if dir.is_empty() { &b""[..] } else { b"/" };
-    [dir, separator, name].concat()
 }
 
 /// How many names each inode has in the tree.

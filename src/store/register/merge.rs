@@ -7,7 +7,6 @@ use crate::fs::copy::{CopyOptions, copy_tree};
 use crate::fs::fault;
 use crate::store::id::LayerId;
 use crate::store::layer::{CONTENT, LAYER};
-use crate::store::unpack::make_dir;
 
 impl Builder<'_> {
     /// Makes one layer of those so far.
@@ -32,8 +31,8 @@ impl Builder<'_> {
             self.diff_ids.len()
         ));
         let staging = self.store.staging()?;
-        let layer = make_dir(staging.dir(), LAYER)?;
-        let content = make_dir(&layer, CONTENT)?;
+        let layer = staging.dir().create_new_dir(LAYER, 0o700)?;
+        let content = layer.create_new_dir(CONTENT, 0o700)?;
         let mount = self.store.mount_view(&self.chain()?)?;
         copy_tree(&mount.root()?, &content, CopyOptions::default())?;
         drop(mount);

@@ -29,9 +29,10 @@ use super::patch::{Attributes, Patch};
 use super::place::Store;
 use super::unpack::LayerProvider;
 use crate::error::{Result, ResultExt};
+use crate::fs::names::{parents, split};
 use crate::fs::{Dir, InodeKind};
 use crate::image::{ChainId, DiffId};
-use crate::layer::{Changeset, above, relative_path, split};
+use crate::layer::{Changeset, relative_path};
 use crate::overlay::Stack;
 use crate::progress::Progress;
 
@@ -294,7 +295,7 @@ impl<'s> Builder<'s> {
         wanted: &[u8],
         patch: &mut BTreeMap<Vec<u8>, Attributes>,
     ) -> Result<()> {
-        for path in above(wanted).chain([wanted]) {
+        for path in parents(wanted).chain([wanted]) {
             if patch.contains_key(path) {
                 continue;
             }
@@ -339,14 +340,14 @@ impl<'c> Over<'c> {
 
     /// Whether a directory of the layer was made when the one below was hidden already: it is another one.
     fn is_fresh(&self, path: &[u8]) -> bool {
-        self.fresh.contains(path) || above(path).any(|dir| self.fresh.contains(dir))
+        self.fresh.contains(path) || parents(path).any(|dir| self.fresh.contains(dir))
     }
 
     /// Whether nothing of what others have at a directory's path is left in it.
     fn hides_below(&self, path: &[u8]) -> bool {
         self.changes.root_opaque
             || self.fresh.contains(path)
-            || above(path).any(|dir| self.fresh.contains(dir) || self.opaque.contains(dir))
+            || parents(path).any(|dir| self.fresh.contains(dir) || self.opaque.contains(dir))
     }
 
     /// Whether a path of others is seen no more.
@@ -354,10 +355,10 @@ impl<'c> Over<'c> {
         if self.hides_below(path) || self.whiteouts.contains(path) {
             return Ok(true);
         }
-        if above(path).any(|dir| self.whiteouts.contains(dir)) {
+        if parents(path).any(|dir| self.whiteouts.contains(dir)) {
             return Ok(true);
         }
-        for dir in above(path) {
+        for dir in parents(path) {
             match self.view.lookup(dir)? {
                 Some(found) if found.stat.is_dir() => {}
                 Some(_) => return Ok(true),

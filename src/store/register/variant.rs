@@ -9,15 +9,16 @@ use super::scan::{Scanned, scan};
 use super::{Builder, Over};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::mount::Upper;
+use crate::fs::names::split;
 use crate::fs::staging::Staging;
 use crate::fs::{Access, Dir, Inode, Metadata, Root, Rules, Stat, Times, fault};
 use crate::image::DiffId;
-use crate::layer::{ApplyOptions, apply_layers, split};
+use crate::layer::{ApplyOptions, apply_layers};
 use crate::store::chain::Chain;
 use crate::store::id::LayerId;
 use crate::store::layer::{CONTENT, LAYER};
 use crate::store::reason::Reason;
-use crate::store::unpack::{lock_of, make_dir};
+use crate::store::unpack::lock_of;
 
 /// The directory that overlayfs works in.
 const WORK: &[u8] = b"work";
@@ -70,10 +71,10 @@ impl Builder<'_> {
         below: &Chain,
         links: &[&[Vec<u8>]],
     ) -> Result<Made> {
-        let layer = make_dir(staging.dir(), LAYER)?;
-        let content = make_dir(&layer, CONTENT)?;
+        let layer = staging.dir().create_new_dir(LAYER, 0o700)?;
+        let content = layer.create_new_dir(CONTENT, 0o700)?;
         self.root.apply(&content, self.store.marks())?;
-        let work = make_dir(staging.dir(), WORK)?;
+        let work = staging.dir().create_new_dir(WORK, 0o700)?;
         let upper = Upper {
             dir: &content,
             work: &work,
