@@ -8,7 +8,7 @@ use std::path::Path;
 
 use oci_bundle::error::{Error, ErrorKind, Result};
 use oci_bundle::image::Reference;
-use oci_bundle::layout::Layout;
+use oci_bundle::layout::LeasedLayout;
 use oci_bundle::ops::{UnpackOptions, unpack_manifest};
 use oci_bundle::progress::Silent;
 
@@ -29,7 +29,7 @@ fn run() -> Result<()> {
         ));
     };
     let image: Reference = image.parse()?;
-    let layout = Layout::open(&image.layout)?;
+    let layout = LeasedLayout::open(&image.layout)?;
     let path = layout.resolve(&image.tag, None)?;
     let manifest = layout.manifest(path.target())?;
 

@@ -85,8 +85,16 @@
 //! level for all that does so takes a third longer.
 //!
 //! **Layers are stored first, names change after, under the lock.** Whoever edits resolves, edits and commits while nobody
-//! else can change the index ([`Layout::edit`](crate::layout::Layout::edit)); repack, whose image is named by its bundle,
+//! else can change the index ([`LeasedLayout::edit`](crate::layout::LeasedLayout::edit)); repack, whose image is named by its bundle,
 //! commits to where it came from.
+//!
+//! **The lease comes before the name.** A tag leads to blobs, and a name to layers, only until it is moved and a `gc` comes.
+//! Resolving and editing are therefore methods of a [`LeasedLayout`](crate::layout::LeasedLayout), and what looks something
+//! up in a store takes a [`LeasedStore`](crate::store::LeasedStore): the type is the proof that gc waits. A lease writes
+//! nothing, so that a layout may be read-only; where the file system has no locks, gc has none either and refuses.
+//!
+//! **A squash does not fail because of other edits.** The layout is not locked while layers are read. Layers that were put
+//! on top meanwhile stay on top, and an image that was replaced is squashed anew.
 //!
 //! **Documents are canonical only when all of them is known.** A document in which every member is known comes out as umoci
 //! would write it; one with others keeps its order.

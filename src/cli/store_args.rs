@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use oci_bundle::fs::mount::MountMethod;
 use oci_bundle::fs::{fault, probe};
 use oci_bundle::ops::store::OverlayBundle;
-use oci_bundle::store::{Store, StoreOptions, SyncPolicy};
+use oci_bundle::store::{LeasedStore, StoreOptions, SyncPolicy};
 use oci_bundle::{Error, ErrorKind, Result};
 
 use super::args::path_parser;
@@ -56,8 +56,8 @@ impl StoreArgs {
     }
 
     /// Opens the store that the user means, and makes it if it does not exist.
-    pub fn open(&self) -> Result<Store> {
-        Store::open(self.options()?)
+    pub fn open(&self) -> Result<LeasedStore> {
+        LeasedStore::open(self.options()?)
     }
 
     /// Opens a bundle with the store that it is in. `None` if its root file system is its own.

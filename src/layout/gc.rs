@@ -309,7 +309,7 @@ mod tests {
         assert_eq!((planned, done.blobs.len()), (done.clone(), 3));
         assert!(
             layout
-                .open()
+                .leased()
                 .resolve(&super::super::test_layout::tag("a"), None)
                 .is_ok()
         );

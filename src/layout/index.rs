@@ -273,7 +273,7 @@ mod tests {
         let first = tag(&format!("{}-0", "v".repeat(90)));
         opened.tag(&first, None, &tag("new")).unwrap();
         assert_eq!(opened.tags().unwrap().len(), 20_001);
-        assert!(opened.resolve(&tag("new"), None).is_ok());
+        assert!(layout.leased().resolve(&tag("new"), None).is_ok());
         let findings = opened.validate(None, &crate::progress::Silent).unwrap();
         assert!(findings.is_empty(), "{findings:?}");
         assert!(opened.gc(false).unwrap().blobs.is_empty());

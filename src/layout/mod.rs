@@ -14,9 +14,10 @@
 //! |---|---|
 //! | `limits` | [`Limits`] |
 //! | `index` | `index.json` as it is edited: entries and names, under the lock |
+//! | `lease` | [`LeasedLayout`]: a layout whose blobs stay while it is read |
 //! | `resolve` | from a tag to the one manifest that it means, here and now |
 //! | `tags` | the verbs on names: list, tag, untag, new image |
-//! | `mutator` | edits of one image: [`Mutator`], [`Layout::edit`] |
+//! | `mutator` | edits of one image: [`Mutator`], [`LeasedLayout::edit`] |
 //! | `store_layer` | a layer stream into the store in one pass, and how to compress it |
 //! | `walk` | a bounded walk down the descriptors, which the others drive |
 //! | `gc` | mark what is reachable, sweep the rest |
@@ -26,7 +27,9 @@
 //!
 //! - **One writer.** Whoever changes `index.json` holds the store's lock, re-reads the index under it, and replaces the
 //!   file atomically. A lease on the blobs, taken before, keeps [`Layout::gc`] from sweeping what the new index will
-//!   name. Readers take no lock: they see the old index or the new one.
+//!   name. Readers see the old index or the new one.
+//! - **Nothing is read without a lease.** A tag is resolved through a [`LeasedLayout`] only, so that gc sweeps nothing
+//!   between that and the last byte of the image.
 //! - **Unknown survives.** Entries and members that this program does not understand are written back as they were.
 //! - **Hostile layouts are read.** Sizes are checked before reading, documents are read once each, depth and count of
 //!   walks are limited ([`Limits`]), and nothing but a regular file is opened.
@@ -36,6 +39,7 @@
 
 mod gc;
 mod index;
+mod lease;
 mod limits;
 mod mutator;
 mod resolve;
@@ -56,6 +60,7 @@ use oci_cas::{DirStore, StoreExt, VerifyingReader};
 use serde_json::json;
 
 pub use gc::GcReport;
+pub use lease::LeasedLayout;
 pub use limits::Limits;
 pub use mutator::{Mutator, NewHistory};
 pub use resolve::DescriptorPath;

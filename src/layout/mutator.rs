@@ -1,7 +1,7 @@
 //! Edits of one image.
 //!
 //! ```text
-//! resolve -> Mutator::new (lease, documents in memory) -> edits, layers stored as blobs -> commit (index lock)
+//! lease -> resolve -> Mutator::new (documents in memory) -> edits, layers stored as blobs -> commit (index lock)
 //! ```
 //!
 //! - **The JSON is edited.** What this program does not know stays where it is. A document in which everything is known
@@ -12,18 +12,17 @@
 //!   that had it, at the end of the list. Entries by which the tag names images for other platforms stay.
 //! - **Nothing is written that would be refused when it is read.** The documents are checked before they are stored.
 //!
-//! Who edits what a tag means *now* uses [`Layout::edit`], which resolves, edits and commits under one lock, so that of
-//! two edits at the same time none is lost. Layers are stored before ([`Layout::store_layer`]), because that takes long.
+//! Who edits what a tag means *now* uses [`LeasedLayout::edit`], which resolves, edits and commits under one lock, so that of
+//! two edits at the same time none is lost. Layers are stored before ([`Layout::store_layer`](super::Layout::store_layer)), because that takes long.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use oci_cas::dir::Lease;
 use oci_cas::{Algorithm, StoreExt};
 use serde_json::{Map, Value};
 
 use super::index::IndexFile;
-use super::{DescriptorPath, Layout};
+use super::{DescriptorPath, LeasedLayout};
 use crate::archive::EncoderOptions;
 use crate::image::{
     CONFIG, ConfigEdit, Descriptor, DiffId, Document, ImageConfig, Index, MANIFEST, Manifest,
@@ -76,7 +75,7 @@ impl NewHistory {
 ///
 /// # let scratch = tempfile::tempdir()?;
 /// # let path = scratch.path().join("layout");
-/// let layout = Layout::create(&path)?;
+/// let layout = Layout::create(&path)?.lease()?;
 /// let tag = Tag::new("latest")?;
 /// layout.new_image(&tag, "2024-01-01T00:00:00Z")?;
 ///
@@ -96,7 +95,7 @@ impl NewHistory {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Mutator<'l> {
-    layout: &'l Layout,
+    layout: &'l LeasedLayout,
     path: DescriptorPath,
     manifest: Value,
     config: Value,
@@ -105,25 +104,16 @@ pub struct Mutator<'l> {
     entry_annotations: BTreeMap<String, String>,
     /// Whether the entry loses the annotations that it had.
     entry_cleared: bool,
-    /// Keeps the layers that the image shares with its source.
-    _lease: Lease,
 }
 
 impl<'l> Mutator<'l> {
     /// Begins with the image at the end of a descriptor path, an OCI manifest with an OCI image config.
     ///
-    /// No blob is swept while the mutator lives; a [`Layout::gc`] of other processes waits, one through this very layout
-    /// object fails.
-    ///
     /// # Errors
     ///
     /// [`ErrorKind::Unsupported`] for a manifest or config of another type (Docker's; an artifact's), otherwise as
-    /// [`Layout::manifest`] and [`Layout::config`].
-    pub fn new(layout: &'l Layout, path: &DescriptorPath) -> Result<Self> {
-        let lease = layout
-            .store()
-            .lease()
-            .context(|| "protect the image's blobs")?;
+    /// [`Layout::manifest`](super::Layout::manifest) and [`Layout::config`](super::Layout::config).
+    pub fn new(layout: &'l LeasedLayout, path: &DescriptorPath) -> Result<Self> {
         let target = path.target();
         expect_type(target, MANIFEST, "image manifest")?;
         let manifest = layout.manifest(target)?;
@@ -137,7 +127,6 @@ impl<'l> Mutator<'l> {
             original: config.raw().clone(),
             entry_annotations: BTreeMap::new(),
             entry_cleared: false,
-            _lease: lease,
         })
     }
 
@@ -242,7 +231,7 @@ impl<'l> Mutator<'l> {
     ///
     /// # Errors
     ///
-    /// Those of `produce`, [`Layout::store_layer`] and [`push_layer`](Self::push_layer). The image under edit is then as
+    /// Those of `produce`, [`Layout::store_layer`](super::Layout::store_layer) and [`push_layer`](Self::push_layer). The image under edit is then as
     /// it was.
     pub fn add_layer(
         &mut self,
@@ -300,11 +289,11 @@ impl<'l> Mutator<'l> {
         Ok(())
     }
 
-    /// Stores a layer's blob without adding it to the image; see [`Layout::store_layer`].
+    /// Stores a layer's blob without adding it to the image; see [`Layout::store_layer`](super::Layout::store_layer).
     ///
     /// # Errors
     ///
-    /// Those of [`Layout::store_layer`].
+    /// Those of [`Layout::store_layer`](super::Layout::store_layer).
     pub fn store_layer(
         &mut self,
         options: EncoderOptions,
@@ -416,13 +405,13 @@ impl<'l> Mutator<'l> {
     }
 }
 
-impl Layout {
+impl LeasedLayout {
     /// Edits the image that `source` means and makes `target` lead to the result. From resolving to committing nobody
     /// else can change the layout's names, hence `edit` should be quick: layers are stored before.
     ///
     /// # Errors
     ///
-    /// Those of [`Layout::resolve`], [`Mutator::new`], `edit` and [`Mutator::commit`]. The index is then as it was.
+    /// Those of [`resolve`](Self::resolve), [`Mutator::new`], `edit` and [`Mutator::commit`]. The index is then as it was.
     pub fn edit(
         &self,
         source: &Tag,

@@ -10,9 +10,9 @@
 
 use std::collections::HashSet;
 
-use super::Layout;
 use super::index::IndexFile;
 use super::walk::Walk;
+use super::{Layout, LeasedLayout};
 use crate::image::{Descriptor, Index, MediaKind, Platform, Tag, parse_json};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -20,7 +20,7 @@ use crate::{Error, ErrorKind, Result, ResultExt};
 const NAMED_IN_ERRORS: usize = 10;
 
 /// The way from an entry of `index.json` (first, with its annotations) to a manifest (last). Never empty when it comes
-/// from [`Layout::resolve`].
+/// from [`LeasedLayout::resolve`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescriptorPath(pub Vec<Descriptor>);
 
@@ -44,7 +44,7 @@ impl DescriptorPath {
     }
 }
 
-impl Layout {
+impl LeasedLayout {
     /// Finds the one manifest that a tag means, OCI's or Docker's.
     ///
     /// Without `platform` the host's is meant, and an image that is the only one is taken whatever it runs on.
@@ -58,7 +58,10 @@ impl Layout {
     pub fn resolve(&self, tag: &Tag, platform: Option<&Platform>) -> Result<DescriptorPath> {
         self.resolve_in(&self.read_index()?, tag, platform)
     }
+}
 
+impl Layout {
+    /// The same in an index that was read. Whoever calls it has a lease.
     pub(super) fn resolve_in(
         &self,
         index: &IndexFile,

@@ -39,7 +39,7 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// As [`Layout::resolve`]; also [`crate::ErrorKind::Ambiguous`] when several entries carry the name `source` for
+    /// As [`LeasedLayout::resolve`](super::LeasedLayout::resolve); also [`crate::ErrorKind::Ambiguous`] when several entries carry the name `source` for
     /// different images and no platform is given. On failure the index is as before.
     pub fn tag(&self, source: &Tag, platform: Option<&Platform>, new: &Tag) -> Result<()> {
         self.update_index(|index| {
@@ -143,7 +143,8 @@ mod tests {
             .new_image(&tag("latest"), "2021-01-01T00:00:00Z")
             .unwrap();
         assert_eq!(opened.tags().unwrap(), ["latest"]);
-        let path = opened
+        let path = layout
+            .leased()
             .resolve(&tag("latest"), Some(&Platform::host()))
             .unwrap();
         let manifest = opened.manifest(path.target()).unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use oci_cas::{Algorithm, Digest, StoreExt};
 use serde_json::{Value, json};
 
-use super::Layout;
+use super::{Layout, LeasedLayout};
 use crate::image::{CONFIG, Descriptor, INDEX, LAYER, MANIFEST, Platform, Tag, to_go_json};
 
 pub(super) struct TestLayout {
@@ -30,6 +30,10 @@ impl TestLayout {
 
     pub(super) fn open(&self) -> Layout {
         Layout::open(&self.path).unwrap()
+    }
+
+    pub(super) fn leased(&self) -> LeasedLayout {
+        LeasedLayout::open(&self.path).unwrap()
     }
 
     /// Stores a blob through a layout object of its own, whose lease on the blob ends at once.

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::archive::{Event, Limits, Parser};
 use crate::fs::input;
 use crate::image::{Platform, Reference, Tag};
-use crate::layout::Layout;
+use crate::layout::LeasedLayout;
 use crate::progress::Progress;
 use crate::{Error, Result, ResultExt};
 
@@ -47,7 +47,7 @@ pub fn add_layer(
     progress: &dyn Progress,
 ) -> Result<()> {
     let mut source = input::open(file).context(|| "open new layer archive")?;
-    let layout = Layout::open(&image.layout)?;
+    let layout = LeasedLayout::open(&image.layout)?;
     let platform = options.platform.as_ref();
     let path = layout.resolve(&image.tag, platform)?;
     let encoder = options

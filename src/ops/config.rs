@@ -12,7 +12,7 @@ use crate::image::{
     ConfigEdit, Document, Platform, REF_NAME, Reference, Tag, normalize_time, object_mut,
     set_annotations,
 };
-use crate::layout::{Layout, Mutator};
+use crate::layout::{LeasedLayout, Mutator};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 use super::HistoryOptions;
@@ -165,11 +165,11 @@ impl FromStr for ClearKey {
 /// # Errors
 ///
 /// [`InvalidInput`](ErrorKind::InvalidInput) for values that cannot be written, otherwise those of
-/// [`Layout::edit`]. The index is then as it was.
+/// [`LeasedLayout::edit`]. The index is then as it was.
 pub fn config(image: &Reference, options: &ConfigOptions) -> Result<()> {
     options.check()?;
     let tag = options.tag.as_ref().unwrap_or(&image.tag);
-    let layout = Layout::open(&image.layout)?;
+    let layout = LeasedLayout::open(&image.layout)?;
     layout.edit(&image.tag, options.platform.as_ref(), tag, |mutator| {
         options.apply(mutator)
     })?;

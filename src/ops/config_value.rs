@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde_json::{Map, Value};
 
 use crate::image::{Descriptor, ImageConfig, Manifest, Platform, Reference};
-use crate::layout::Layout;
+use crate::layout::LeasedLayout;
 use crate::{Error, ErrorKind, Result};
 
 /// Names one value: a member, or one element of a map or of the environment.
@@ -106,7 +106,7 @@ pub fn config_value(
     platform: Option<&Platform>,
     key: &ConfigKey,
 ) -> Result<Value> {
-    let layout = Layout::open(&image.layout)?;
+    let layout = LeasedLayout::open(&image.layout)?;
     let path = layout.resolve(&image.tag, platform)?;
     let manifest = layout.manifest(path.target())?;
     let config = layout.config(&manifest.config)?;

@@ -19,7 +19,7 @@ use crate::image::{
     Descriptor, DiffId, ImageConfig, LayerCompression, Manifest, MediaKind, Platform, Reference,
 };
 use crate::layer::{Applied, ApplyOptions, LayerSource, apply_layers};
-use crate::layout::{DescriptorPath, Layout};
+use crate::layout::{DescriptorPath, Layout, LeasedLayout};
 use crate::progress::{Event, Progress};
 
 /// A layer of an image, and all that it must be.
@@ -108,7 +108,7 @@ fn skip_to<'a>(mut layers: Vec<Layer<'a>>, options: &UnpackOptions) -> Result<Ve
 /// An image of a layout.
 #[derive(Clone, Copy)]
 pub(super) struct Image<'a> {
-    pub layout: &'a Layout,
+    pub layout: &'a LeasedLayout,
     /// From the entry in the index to the manifest; empty if it is not known.
     pub path: &'a [Descriptor],
     pub manifest: &'a Manifest,
@@ -124,7 +124,7 @@ impl Image<'_> {
 
 /// An image that was found by its name.
 pub(super) struct Found {
-    layout: Layout,
+    layout: LeasedLayout,
     path: DescriptorPath,
     manifest: Manifest,
     config: ImageConfig,
@@ -132,17 +132,17 @@ pub(super) struct Found {
 
 impl Found {
     pub(super) fn open(reference: &Reference, platform: Option<&Platform>) -> Result<Self> {
-        let layout = Layout::open(&reference.layout)?;
+        let layout = LeasedLayout::open(&reference.layout)?;
         let path = layout.resolve(&reference.tag, platform)?;
         Self::of(layout, path)
     }
 
     /// An image of a layout, by the way to its manifest.
     pub(super) fn at(layout: &std::path::Path, path: DescriptorPath) -> Result<Self> {
-        Self::of(Layout::open(layout)?, path)
+        Self::of(LeasedLayout::open(layout)?, path)
     }
 
-    fn of(layout: Layout, path: DescriptorPath) -> Result<Self> {
+    fn of(layout: LeasedLayout, path: DescriptorPath) -> Result<Self> {
         let manifest = layout.manifest(path.target())?;
         let config = layout.config(&manifest.config)?;
         Ok(Self {

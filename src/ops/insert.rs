@@ -6,7 +6,7 @@ use super::{CompressOptions, HistoryOptions};
 use crate::error::Result;
 use crate::image::{Platform, Reference, Tag};
 use crate::layer::{InsertOptions as LayerOptions, Insertion, generate_insert_layer};
-use crate::layout::{Layout, Mutator};
+use crate::layout::{LeasedLayout, Mutator};
 use crate::progress::Progress;
 
 /// What [`insert`] may be told.
@@ -35,7 +35,7 @@ pub fn insert(
     options: &InsertOptions,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let layout = Layout::open(&image.layout)?;
+    let layout = LeasedLayout::open(&image.layout)?;
     let platform = options.platform.as_ref();
     let path = layout.resolve(&image.tag, platform)?;
     let encoder = options

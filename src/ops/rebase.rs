@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::image::{
     ConfigEdit, Descriptor, DiffId, Document, Platform, Reference, Tag, object_mut, set_annotations,
 };
-use crate::layout::{DescriptorPath, Layout, Mutator};
+use crate::layout::{DescriptorPath, LeasedLayout, Mutator};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// Annotation of a manifest: the name of the image's base.
@@ -39,7 +39,7 @@ pub struct RebaseOptions {
 /// [`NotFound`](ErrorKind::NotFound) when the old base is neither given nor known, otherwise those of resolving,
 /// reading and writing images. The index is then as it was.
 pub fn rebase(image: &Reference, options: &RebaseOptions) -> Result<()> {
-    let layout = Layout::open(&image.layout)?;
+    let layout = LeasedLayout::open(&image.layout)?;
     let platform = options.platform.as_ref();
     let tag = options.tag.as_ref().unwrap_or(&image.tag);
     // Bases are looked for before the layout is locked; what they are made of does not change.
@@ -86,7 +86,7 @@ struct Base {
 
 impl Base {
     /// Reads an image of any kind, Docker's too: of the old base only the diff IDs matter.
-    fn read(layout: &Layout, path: &DescriptorPath) -> Result<Self> {
+    fn read(layout: &LeasedLayout, path: &DescriptorPath) -> Result<Self> {
         let config = layout.config(&layout.manifest(path.target())?.config)?;
         let history = config.raw().get("history").and_then(Value::as_array);
         Ok(Self {
@@ -97,7 +97,7 @@ impl Base {
     }
 
     /// Reads an image whose layers can be those of an OCI image.
-    fn editable(layout: &Layout, path: &DescriptorPath) -> Result<Self> {
+    fn editable(layout: &LeasedLayout, path: &DescriptorPath) -> Result<Self> {
         let layers = Mutator::new(layout, path)?.layers()?;
         Ok(Self {
             layers,
@@ -108,7 +108,7 @@ impl Base {
 
 /// The image that the annotations name as base: by its digest, under whatever tag; else by its name.
 fn find_base(
-    layout: &Layout,
+    layout: &LeasedLayout,
     annotations: &std::collections::BTreeMap<String, String>,
     platform: Option<&Platform>,
 ) -> Result<DescriptorPath> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::bundle;
 use crate::fs::{Access, MapOptions, Root, atomic};
 use crate::image::{Platform, Reference};
-use crate::layout::Layout;
+use crate::layout::LeasedLayout;
 use crate::progress::Progress;
 use crate::{Result, ResultExt};
 
@@ -36,7 +36,7 @@ pub fn runtime_config(
     options: &RuntimeConfigOptions,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let layout = Layout::open(&image.layout)?;
+    let layout = LeasedLayout::open(&image.layout)?;
     let path = layout.resolve(&image.tag, options.platform.as_ref())?;
     let manifest = layout.manifest(path.target())?;
     let config = layout.config(&manifest.config)?;

@@ -2,6 +2,9 @@
 //!
 //! Nothing that the layers to be squashed write and delete again is in the result; what they delete from the layers
 //! below stays deleted, by whiteouts. The flat root file system is the same as before, times included.
+//!
+//! Reading the layers takes long, and the layout is not locked meanwhile. Layers that others have put on top by then stay
+//! there, as if they had come after the squash; an image that was replaced by another one is squashed anew.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +17,11 @@ use super::view::Layers;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::image::{ConfigEdit, Descriptor, DiffId, Platform, Reference, Tag};
 use crate::layer::view::{View, write_layer};
-use crate::layout::{Layout, Mutator};
+use crate::layout::{LeasedLayout, Mutator};
 use crate::progress::Progress;
+
+/// How often an image that others replace meanwhile is squashed.
+const ATTEMPTS: usize = 8;
 
 /// How layers are squashed.
 #[derive(Clone, Debug, Default)]
@@ -40,9 +46,21 @@ pub struct SquashOptions {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::InvalidInput`] if the image has no such number of layers, [`ErrorKind::Busy`] if the tag was given another
-/// image meanwhile, and those of reading and writing images. The index is then as it was.
+/// [`ErrorKind::InvalidInput`] if the image has no such number of layers, [`ErrorKind::Busy`] if the tag was given other
+/// images again and again, and those of reading and writing images. The index is then as it was.
 pub fn squash(image: &Reference, options: &SquashOptions, progress: &dyn Progress) -> Result<()> {
+    for _ in 0..ATTEMPTS {
+        if attempt(image, options, progress)? {
+            options.history.warn_of_none(progress);
+            return Ok(());
+        }
+    }
+    let message = format!("tag {} is given other images all the time", image.tag);
+    Err(Error::new(ErrorKind::Busy, message).with_hint("try again"))
+}
+
+/// Squashes the image as it is; `false` if the tag was given another one meanwhile.
+fn attempt(image: &Reference, options: &SquashOptions, progress: &dyn Progress) -> Result<bool> {
     let found = Found::open(image, options.platform.as_ref())?;
     let source = found.image();
     let layout = source.layout;
@@ -65,8 +83,19 @@ pub fn squash(image: &Reference, options: &SquashOptions, progress: &dyn Progres
             .map(|_| ())
         })
         .context(|| "squash layers")?;
-    options.history.warn_of_none(progress);
-    replace(layout, image, options, keep, &before, (descriptor, diff_id))
+    let squashed = Squashed {
+        keep,
+        before,
+        layer: (descriptor, diff_id),
+    };
+    if let Some(tag) = options.tag.as_ref().filter(|tag| **tag != image.tag) {
+        // Whatever has become of the source, it is not what is replaced.
+        let mut mutator = Mutator::new(layout, found.path())?;
+        squashed.replace_in(&mut mutator, options)?;
+        mutator.commit(tag)?;
+        return Ok(true);
+    }
+    squashed.replace(layout, image, options)
 }
 
 /// How many layers stay as they are.
@@ -81,44 +110,87 @@ fn kept_count(count: usize, last: Option<usize>) -> Result<usize> {
     }
 }
 
-/// Puts the new layer into the image.
-fn replace(
-    layout: &Layout,
-    image: &Reference,
-    options: &SquashOptions,
+/// The new layer, and the layers of the image that it was made of.
+struct Squashed {
+    /// How many of them stay as they are.
     keep: usize,
-    before: &[(Descriptor, DiffId)],
+    before: Vec<(Descriptor, DiffId)>,
     layer: (Descriptor, DiffId),
-) -> Result<()> {
-    let tag = options.tag.as_ref().unwrap_or(&image.tag);
-    layout.edit(&image.tag, options.platform.as_ref(), tag, |mutator| {
+}
+
+impl Squashed {
+    /// Puts the new layer into the image of the tag; `false` if that does not begin with the layers that were read.
+    fn replace(
+        &self,
+        layout: &LeasedLayout,
+        image: &Reference,
+        options: &SquashOptions,
+    ) -> Result<bool> {
+        let mut is_other = false;
+        let edited = layout.edit(
+            &image.tag,
+            options.platform.as_ref(),
+            &image.tag,
+            |mutator| {
+                let layers = mutator.layers()?;
+                let same = |(now, then): (&(_, DiffId), &(_, DiffId))| now.1 == then.1;
+                is_other =
+                    layers.len() < self.before.len() || !layers.iter().zip(&self.before).all(same);
+                if is_other {
+                    return Err(Error::new(ErrorKind::Busy, "the image is another one"));
+                }
+                self.replace_in(mutator, options)
+            },
+        );
+        match edited {
+            Err(_) if is_other => Ok(false),
+            edited => edited.map(|_| true),
+        }
+    }
+
+    /// Puts the new layer in the place of the squashed ones, below what has been added since.
+    fn replace_in(&self, mutator: &mut Mutator<'_>, options: &SquashOptions) -> Result<()> {
         let mut layers = mutator.layers()?;
-        let same = |(now, then): (&(_, DiffId), &(_, DiffId))| now.1 == then.1;
-        if layers.len() != before.len() || !layers.iter().zip(before).all(same) {
-            let message = format!("tag {} was given another image meanwhile", image.tag);
-            return Err(Error::new(ErrorKind::Busy, message).with_hint("try again"));
-        }
-        layers.truncate(keep);
-        layers.push(layer);
+        layers.splice(self.keep..self.before.len(), [self.layer.clone()]);
         mutator.set_layers(layers)?;
-        let history = mutator.config().get("history").and_then(Value::as_array);
-        if let Some(mut history) = history.cloned() {
-            empty_from(&mut history, keep);
-            ConfigEdit::new(mutator.config_mut())?.set("history", history.into());
-        }
         let author = mutator.author().to_owned();
-        if let Some(entry) = options.history.entry("bundle squash", &author, false)? {
+        let entry = options.history.entry("bundle squash", &author, false)?;
+        let history = mutator.config().get("history").and_then(Value::as_array);
+        let Some(history) = history.cloned() else {
+            return entry.map_or(Ok(()), |entry| mutator.add_history(entry));
+        };
+        let (mut own, added) = split_history(history, self.before.len());
+        empty_from(&mut own, self.keep);
+        ConfigEdit::new(mutator.config_mut())?.set("history", own.into());
+        if let Some(entry) = entry {
             mutator.add_history(entry)?;
         }
-        Ok(())
-    })?;
-    Ok(())
+        let mut edit = ConfigEdit::new(mutator.config_mut())?;
+        added
+            .into_iter()
+            .try_for_each(|step| edit.push_history(step))
+    }
+}
+
+fn made_layer(step: &Value) -> bool {
+    step.get("empty_layer") != Some(&Value::Bool(true))
+}
+
+/// The steps of the first `count` layers with what follows them, and the steps from the next layer on.
+fn split_history(mut history: Vec<Value>, count: usize) -> (Vec<Value>, Vec<Value>) {
+    let layers = history
+        .iter()
+        .enumerate()
+        .filter(|(_, step)| made_layer(step));
+    let next = layers.map(|(place, _)| place).nth(count);
+    let added = next.map_or_else(Vec::new, |place| history.split_off(place));
+    (history, added)
 }
 
 /// Marks the steps that made the layers from this one on as steps that made none.
 fn empty_from(history: &mut [Value], keep: usize) {
-    let made_layer = |step: &&mut Value| step.get("empty_layer") != Some(&Value::Bool(true));
-    for step in history.iter_mut().filter(made_layer).skip(keep) {
+    let layers = history.iter_mut().filter(|step| made_layer(step));
+    for step in layers.skip(keep) {
         if let Some(step) = step.as_object_mut() {
             step.insert("empty_layer".to_owned(), true.into());
         }
@@ -148,6 +220,17 @@ mod tests {
                 {"created_by": "d", "x": 1, "empty_layer": true},
             ])
         );
+    }
+
+    #[test]
+    fn the_steps_of_layers_that_were_added_meanwhile_come_after() {
+        let step = |name: &str| json!({"created_by": name});
+        let empty = |name: &str| json!({"created_by": name, "empty_layer": true});
+        let history = vec![step("a"), empty("b"), step("c"), empty("d")];
+        assert_eq!(split_history(history.clone(), 2), (history.clone(), vec![]));
+        let (own, added) = split_history(history, 1);
+        assert_eq!(own, [step("a"), empty("b")]);
+        assert_eq!(added, [step("c"), empty("d")]);
     }
 
     #[test]

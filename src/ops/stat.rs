@@ -2,7 +2,7 @@
 
 use crate::image::{Descriptor, DiffId, History, ImageConfig, Manifest, MediaKind};
 use crate::image::{Platform, Reference};
-use crate::layout::Layout;
+use crate::layout::LeasedLayout;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// A document, and the descriptor by which it was found.
@@ -49,7 +49,7 @@ pub struct ImageStat {
 /// [`NotFound`](ErrorKind::NotFound) and [`Ambiguous`](ErrorKind::Ambiguous) when the tag does not mean exactly one
 /// image, [`Unsupported`](ErrorKind::Unsupported) when it means something else than an image, and those of reading.
 pub fn stat(image: &Reference, platform: Option<&Platform>) -> Result<ImageStat> {
-    let layout = Layout::open(&image.layout)?;
+    let layout = LeasedLayout::open(&image.layout)?;
     let path = layout.resolve(&image.tag, platform)?;
     let target = path.target();
     if target.kind() != MediaKind::Manifest {
@@ -88,7 +88,7 @@ pub fn stat(image: &Reference, platform: Option<&Platform>) -> Result<ImageStat>
 }
 
 /// Reads the config where it is a document: what an artifact has there may be anything.
-fn config_blob(layout: &Layout, descriptor: &Descriptor) -> Result<Option<Blob>> {
+fn config_blob(layout: &LeasedLayout, descriptor: &Descriptor) -> Result<Option<Blob>> {
     let is_document = matches!(descriptor.kind(), MediaKind::Config | MediaKind::Empty);
     let bytes = if is_document {
         layout.read_document(descriptor)?

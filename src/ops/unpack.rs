@@ -18,7 +18,7 @@ use crate::fs::staging::{MadeDirs, Staging};
 use crate::fs::{Access, Dir, InodeKind, MapOptions, Root, atomic};
 use crate::image::{Descriptor, Manifest, Platform, Reference};
 use crate::layer::ROOTFS_NAME;
-use crate::layout::{DescriptorPath, Layout};
+use crate::layout::{DescriptorPath, LeasedLayout};
 use crate::mtree::StatIndex;
 use crate::progress::Progress;
 
@@ -79,12 +79,12 @@ pub fn unpack(
 /// use std::path::Path;
 ///
 /// use oci_bundle::image::Tag;
-/// use oci_bundle::layout::Layout;
+/// use oci_bundle::layout::LeasedLayout;
 /// use oci_bundle::ops::{UnpackOptions, unpack_manifest};
 /// use oci_bundle::progress::Silent;
 ///
 /// # fn main() -> oci_bundle::Result<()> {
-/// let layout = Layout::open(Path::new("examples/sample-image"))?;
+/// let layout = LeasedLayout::open(Path::new("examples/sample-image"))?;
 /// let path = layout.resolve(&Tag::new("latest")?, None)?;
 /// let manifest = layout.manifest(path.target())?;
 /// let options = UnpackOptions::default();
@@ -99,7 +99,7 @@ pub fn unpack(
 ///
 /// As [`unpack`], and with what the callback returns.
 pub fn unpack_manifest(
-    layout: &Layout,
+    layout: &LeasedLayout,
     path: Option<&DescriptorPath>,
     manifest: &Manifest,
     bundle: &Path,

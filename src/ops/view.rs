@@ -6,12 +6,12 @@ use super::extract::{Image, Layer, LayerReader, layers};
 use crate::error::{Result, ResultExt};
 use crate::image::DiffId;
 use crate::layer::view::{ContentSink, UpperLayers, View, ViewOptions, copy_contents};
-use crate::layout::Layout;
+use crate::layout::LeasedLayout;
 use crate::progress::{Event, Progress};
 
 /// The layers of an image.
 pub(super) struct Layers<'a> {
-    layout: &'a Layout,
+    layout: &'a LeasedLayout,
     list: Vec<Layer<'a>>,
     progress: &'a dyn Progress,
 }

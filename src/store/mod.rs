@@ -29,7 +29,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `place.rs` | a store on disk: open, make, lock |
+//! | `place.rs`, `lease.rs` | a store on disk: open, make, lock; one that is used |
 //! | `id.rs`, `text.rs`, `json.rs`, `reason.rs` | names, records, kinds of failure |
 //! | `layer.rs`, `unpack.rs` | layers, and how they come in |
 //! | `chain.rs`, `patch.rs`, `register/` | chains, and what they need beside layers |
@@ -52,6 +52,7 @@ pub(crate) mod id;
 mod image;
 pub(crate) mod json;
 pub(crate) mod layer;
+mod lease;
 pub(crate) mod mounting;
 pub mod names;
 pub(crate) mod patch;
@@ -76,6 +77,7 @@ pub use gc::{GcOptions, GcReport};
 pub use id::{Key, LayerId};
 pub use image::{StoredImage, name_in_layout};
 pub use layer::{Layer, LayerMeta};
+pub use lease::LeasedStore;
 pub use mounting::{MountOptions, MountRecord};
 pub use names::KeptChain;
 pub use patch::PatchId;

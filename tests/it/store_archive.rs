@@ -13,7 +13,7 @@ use flate2::write::GzEncoder;
 use oci_bundle::archive::{Entry, EntryKind, Event, Limits, Parser, Writer};
 use oci_bundle::cas::{Algorithm, Digest, DirStore, MemoryStore, Store, StoreExt};
 use oci_bundle::image::{CONFIG, Descriptor, INDEX, ImageConfig, LAYER, MANIFEST, Manifest, Tag};
-use oci_bundle::layout::Layout;
+use oci_bundle::layout::LeasedLayout;
 use oci_bundle::transfer::archive::{
     AnyArchive, Combined, DockerArchive, ExportedImage, Exporter, ImportedImage, Importer,
     OciArchive,
@@ -169,9 +169,9 @@ fn export(exporter: &dyn Exporter, blobs: &dyn Store, images: &[ExportedImage]) 
     archive
 }
 
-fn sample() -> (Layout, Descriptor) {
+fn sample() -> (LeasedLayout, Descriptor) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sample-image");
-    let layout = Layout::open(&path).unwrap();
+    let layout = LeasedLayout::open(&path).unwrap();
     let path = layout.resolve(&Tag::new("latest").unwrap(), None).unwrap();
     let manifest = path.target();
     let plain = Descriptor::new(

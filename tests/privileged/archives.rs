@@ -5,7 +5,7 @@ use std::path::Path;
 
 use oci_bundle::cas::{DirStore, Store, StoreExt};
 use oci_bundle::image::{Descriptor, Manifest, Tag};
-use oci_bundle::layout::Layout;
+use oci_bundle::layout::LeasedLayout;
 use oci_bundle::transfer::archive::{
     AnyArchive, Combined, DockerArchive, ExportedImage, Exporter, Importer, OciArchive,
 };
@@ -15,9 +15,9 @@ use crate::machine::{Bounded, Scratch};
 const NAME: &str = "example.org/sample:1";
 
 /// The sample image in the scratch directory: its layout and manifest.
-fn sample(scratch: &Scratch) -> (Layout, Descriptor) {
+fn sample(scratch: &Scratch) -> (LeasedLayout, Descriptor) {
     scratch.sample_image("sample");
-    let layout = Layout::open(&scratch.path("sample")).unwrap();
+    let layout = LeasedLayout::open(&scratch.path("sample")).unwrap();
     let path = layout.resolve(&Tag::new("latest").unwrap(), None).unwrap();
     let manifest = path.target().clone();
     (layout, manifest)
@@ -36,7 +36,7 @@ fn skopeo(from: &str, to: &str) {
         .succeed();
 }
 
-fn export(exporter: &dyn Exporter, layout: &Layout, image: &Descriptor, path: &Path) {
+fn export(exporter: &dyn Exporter, layout: &LeasedLayout, image: &Descriptor, path: &Path) {
     let image = ExportedImage {
         manifest: image.clone(),
         names: vec![NAME.to_owned()],

@@ -36,7 +36,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
-    let store = args.common.open()?;
+    let store = args.common.open_unleased()?;
     let options = CheckOptions {
         level: if args.quick {
             Level::Quick

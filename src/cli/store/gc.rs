@@ -32,7 +32,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
-    let store = args.common.open()?;
+    let store = args.common.open_unleased()?;
     let report = ops::store::gc(
         &store,
         GcOptions {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use oci_bundle::fs::input;
 use oci_bundle::ops::store::import;
-use oci_bundle::store::Store;
+use oci_bundle::store::LeasedStore;
 use oci_bundle::{Result, ResultExt};
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ pub struct Args {
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let mut options = args.common.options()?;
     options.create = true;
-    let store = Store::open(options)?;
+    let store = LeasedStore::open(options)?;
     let progress = ui.progress();
     let imported = if args.archive.as_os_str() == "-" {
         import(&store, &mut io::stdin(), &progress)

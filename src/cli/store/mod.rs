@@ -27,7 +27,7 @@ mod untag;
 mod usage;
 mod version;
 
-use oci_bundle::store::{Reason, Store, StoreOptions};
+use oci_bundle::store::{LeasedStore, Reason, Store, StoreOptions};
 use oci_bundle::{Error, Result};
 use serde_json::{Value, json};
 
@@ -125,8 +125,13 @@ impl Common {
         Ok(options)
     }
 
-    /// Opens the store, which must exist.
-    fn open(&self) -> Result<Store> {
+    /// Opens the store, which must exist. Nothing is taken away from it as long as this is open.
+    fn open(&self) -> Result<LeasedStore> {
+        self.open_unleased()?.leased()
+    }
+
+    /// The same for commands that take something away, and wait for the others.
+    fn open_unleased(&self) -> Result<Store> {
         Store::open(self.options()?).map_err(|error| match error.kind() {
             oci_bundle::ErrorKind::NotFound => {
                 error.with_hint("the first `unpack --overlay` makes it; --store names another")

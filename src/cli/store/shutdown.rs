@@ -19,7 +19,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
-    let report = shutdown(&args.common.open()?)?;
+    let report = shutdown(&args.common.open_unleased()?)?;
     args.common.answer(ui, &json(&report), || text(&report))?;
     if report.busy.is_empty() {
         return Ok(Exit::Success);

@@ -72,7 +72,7 @@ struct Wanted {
 
 impl Wanted {
     /// `None` if everything is meant.
-    fn find(store: &oci_bundle::store::Store, words: &[String]) -> Result<Option<Self>> {
+    fn find(store: &oci_bundle::store::LeasedStore, words: &[String]) -> Result<Option<Self>> {
         if words.is_empty() {
             return Ok(None);
         }

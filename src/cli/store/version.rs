@@ -14,7 +14,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
-    let form = format_version(&args.common.open()?)?;
+    let form = format_version(&args.common.open_unleased()?)?;
     let program = env!("CARGO_PKG_VERSION");
     let value = json!({"program": program, "store": form});
     args.common.answer(ui, &value, || {

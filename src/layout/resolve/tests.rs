@@ -26,7 +26,7 @@ fn host() -> String {
 
 fn resolved(layout: &TestLayout, platform: Option<&Platform>) -> Result<Descriptor> {
     layout
-        .open()
+        .leased()
         .resolve(&tag("latest"), platform)
         .map(|path| path.target().clone())
 }
@@ -59,7 +59,7 @@ fn the_path_runs_from_the_entry_to_the_manifest() {
     let inner = layout.index(&[manifest.to_value()]);
     let outer = layout.index(&[inner.to_value()]);
     layout.set_index(&[layout.tagged(&outer, "latest")]);
-    let path = layout.open().resolve(&tag("latest"), None).unwrap();
+    let path = layout.leased().resolve(&tag("latest"), None).unwrap();
     assert_eq!(
         path.0
             .iter()
@@ -172,12 +172,12 @@ fn foreign_entries_disturb_nobody_but_who_asks_for_them() {
         layout.tagged(&layout.index(&[]), "empty"),
     ]);
     assert_eq!(resolved(&layout, None).unwrap().digest(), manifest.digest());
-    let error = layout.open().resolve(&tag("doc"), None).unwrap_err();
+    let error = layout.leased().resolve(&tag("doc"), None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("application/xml"));
     assert_eq!(
         layout
-            .open()
+            .leased()
             .resolve(&tag("empty"), None)
             .unwrap_err()
             .kind(),

@@ -79,8 +79,9 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotFound`] when the tag does not exist. What is wrong with the layout is a finding, not an error.
+    /// [`ErrorKind::NotFound`] when the tag does not exist; when the layout cannot be locked. What is wrong with the layout is a finding, not an error.
     pub fn validate(&self, tag: Option<&Tag>, progress: &dyn Progress) -> Result<Vec<Finding>> {
+        let _lease = self.read_lease()?;
         let mut validator = Validator {
             layout: self,
             progress,

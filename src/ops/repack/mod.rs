@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{Access, Dir, atomic};
 use crate::image::{Descriptor, Manifest, Reference};
 use crate::layer::{GenerateOptions, clean_path};
-use crate::layout::{DescriptorPath, Layout, Mutator};
+use crate::layout::{DescriptorPath, LeasedLayout, Mutator};
 use crate::progress::Progress;
 use crate::store::StoreOptions;
 
@@ -97,7 +97,7 @@ struct Source<'a> {
     bundle: &'a Path,
     dir: Dir,
     metadata: Metadata,
-    layout: Layout,
+    layout: LeasedLayout,
     path: DescriptorPath,
     manifest: Manifest,
 }
@@ -119,7 +119,7 @@ impl<'a> Source<'a> {
             walk.collect::<Result<_>>()
                 .context(|| "read the bundle's metadata")?,
         );
-        let layout = Layout::open(&image.layout)?;
+        let layout = LeasedLayout::open(&image.layout)?;
         let manifest = layout.manifest(path.target()).map_err(not_here)?;
         for layer in &manifest.layers {
             if layout.store().stat(layer.digest())?.is_none() {

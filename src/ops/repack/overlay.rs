@@ -17,16 +17,15 @@ use crate::ops::extract::Found;
 use crate::ops::store::{add_found, check_contents};
 use crate::overlay::Changes;
 use crate::progress::{Progress, Silent};
-use crate::store::{Container, Lease, Store, StoreOptions};
+use crate::store::{Container, LeasedStore, StoreOptions};
 
 /// A root file system that is a container of the store.
 pub(super) struct Overlay<'a> {
     source: &'a Source<'a>,
-    store: Store,
+    /// The container does not say yet that it needs the layers of the image that is written.
+    store: LeasedStore,
     container: Container,
     changes: Changes,
-    /// The container does not say yet that it needs the layers of the image that is written.
-    _in_use: Lease,
 }
 
 impl<'a> Overlay<'a> {
@@ -43,8 +42,7 @@ impl<'a> Overlay<'a> {
                 .clone()
                 .unwrap_or_else(|| StoreOptions::new(&metadata.store))
         };
-        let store = Store::open(options)?;
-        let in_use = store.lease()?;
+        let store = LeasedStore::open(options)?;
         let container = store.container(&metadata.key)?;
         check_contents(&source.dir, &container)?;
         Ok(Self {
@@ -52,7 +50,6 @@ impl<'a> Overlay<'a> {
             store,
             container,
             changes: Changes::default(),
-            _in_use: in_use,
         })
     }
 

@@ -14,10 +14,10 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::lock::{LockFile, LockMode};
 use crate::fs::{Access, Dir};
 use crate::image::{Reference, Tag};
-use crate::layout::Layout;
+use crate::layout::{Layout, LeasedLayout};
 use crate::ops::extract::Found;
 use crate::progress::Progress;
-use crate::store::{GcOptions, GcReport, Store, StoredImage};
+use crate::store::{GcOptions, GcReport, LeasedStore, Store, StoredImage};
 use crate::transfer::archive::{
     AnyArchive, ExportReport, ExportedImage, Exporter, ImportedImage, Importer,
 };
@@ -34,14 +34,33 @@ const LOCK: &[u8] = b"lock";
 ///
 /// Those of finding the images and of [`Exporter::export`]; [`ErrorKind::InvalidInput`] if they come from several layouts.
 pub fn export(
-    store: &Store,
+    store: &LeasedStore,
     words: &[String],
     exporter: &dyn Exporter,
     out: &mut dyn Write,
 ) -> Result<ExportReport> {
+    let layout = layout_of(store, words)?;
+    let layout = LeasedLayout::open(&layout)?;
+    // Only now: an image that was removed since has no blobs any more, perhaps.
     let names = store.names()?;
-    let mut layout: Option<PathBuf> = None;
     let mut images = Vec::new();
+    for word in words {
+        let image = store.image(word)?;
+        // The names that images of layouts get are paths, which mean nothing elsewhere.
+        let of_image = names
+            .iter()
+            .filter(|(name, digest)| digest == image.digest() && !name.starts_with('/'));
+        images.push(ExportedImage {
+            manifest: image.manifest.clone(),
+            names: of_image.map(|(name, _)| name.clone()).collect(),
+        });
+    }
+    exporter.export(layout.store(), &images, out)
+}
+
+/// The one layout that has the blobs of all the images.
+fn layout_of(store: &LeasedStore, words: &[String]) -> Result<PathBuf> {
+    let mut layout: Option<PathBuf> = None;
     for word in words {
         let image = store.image(word)?;
         if layout
@@ -52,18 +71,9 @@ pub fn export(
             return Err(Error::new(ErrorKind::InvalidInput, message)
                 .with_hint("export the images of each layout by themselves"));
         }
-        layout = Some(image.layout.clone());
-        // The names that images of layouts get are paths, which mean nothing elsewhere.
-        let of_image = names
-            .iter()
-            .filter(|(name, digest)| digest == image.digest() && !name.starts_with('/'));
-        images.push(ExportedImage {
-            manifest: image.manifest.clone(),
-            names: of_image.map(|(name, _)| name.clone()).collect(),
-        });
+        layout = Some(image.layout);
     }
-    let layout = layout.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "no image to export"))?;
-    exporter.export(Layout::open(&layout)?.store(), &images, out)
+    layout.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "no image to export"))
 }
 
 /// An image that was brought in.
@@ -83,7 +93,7 @@ pub struct Imported {
 ///
 /// Those of [`Importer::import`], and of unpacking.
 pub fn import(
-    store: &Store,
+    store: &LeasedStore,
     input: &mut (dyn Read + Send),
     progress: &dyn Progress,
 ) -> Result<Vec<Imported>> {
@@ -93,6 +103,8 @@ pub fn import(
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Layout::open(&path)?,
         other => other?,
     };
+    // Naming the first image ends what protects the blobs of the others by itself.
+    let layout = layout.lease()?;
     let mut imported = Vec::new();
     for image in AnyArchive.import(input, layout.store())? {
         let digest = image.manifest.digest().clone();
@@ -103,7 +115,7 @@ pub fn import(
 }
 
 fn bring_in(
-    store: &Store,
+    store: &LeasedStore,
     layout: &Layout,
     path: &Path,
     image: ImportedImage,
@@ -148,10 +160,19 @@ pub fn gc(store: &Store, options: GcOptions) -> Result<GcReport> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(report),
         other => other?,
     };
-    let _alone = lock(store, LockMode::Exclusive)?;
     if options.dry_run {
         return Ok(report);
     }
+    forget_unknown(store, &layout.lease()?)?;
+    // Without the lock: this waits for those who read an image here, and nobody else should.
+    Layout::open(&path)?.gc(false)?;
+    Ok(report)
+}
+
+/// Takes the names off the images of the store's own layout that the store does not know.
+fn forget_unknown(store: &Store, layout: &LeasedLayout) -> Result<()> {
+    // Images that are on their way in are named before the store knows them.
+    let _alone = lock(store, LockMode::Exclusive)?;
     for name in layout.tags()? {
         let tag = Tag::new(&name)?;
         let is_known = match layout.resolve(&tag, None) {
@@ -163,8 +184,7 @@ pub fn gc(store: &Store, options: GcOptions) -> Result<GcReport> {
             layout.untag(&tag)?;
         }
     }
-    layout.gc(false)?;
-    Ok(report)
+    Ok(())
 }
 
 fn lock(store: &Store, mode: LockMode) -> Result<LockFile> {

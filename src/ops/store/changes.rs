@@ -10,12 +10,12 @@ use crate::fs::{Access, Change, Root};
 use crate::layer::{GenerateOptions, generate_layer, generate_linked_layer};
 use crate::overlay::{Changes, Stack, changes_between};
 use crate::progress::Progress;
-use crate::store::{Chain, Container, Store};
+use crate::store::{Chain, Container, LeasedStore};
 
 /// What differs, and where its content is.
 #[derive(Debug)]
 pub struct Difference<'a> {
-    store: &'a Store,
+    store: &'a LeasedStore,
     of: Of,
 }
 
@@ -33,7 +33,7 @@ impl<'a> Difference<'a> {
     ///
     /// Those of [`Meant::find`]; [`InvalidInput`](crate::ErrorKind::InvalidInput) if the words mean something else; those
     /// of comparing.
-    pub fn find(store: &'a Store, word: &str, other: Option<&str>) -> Result<Self> {
+    pub fn find(store: &'a LeasedStore, word: &str, other: Option<&str>) -> Result<Self> {
         let other = match other {
             Some(word) => Some(Meant::find(store, word)?.image_chain(store, word)?),
             None => None,

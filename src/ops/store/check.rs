@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::layer::LayerSource;
-use crate::layout::Layout;
+use crate::layout::LeasedLayout;
 use crate::ops::extract::{LayerReader, layers};
 use crate::progress::Progress;
 use crate::store::check::{CheckOptions, CheckReport, LayerBlobs};
@@ -16,7 +16,7 @@ struct Layouts<'a> {
 impl LayerBlobs for Layouts<'_> {
     fn open(&self, image: &StoredImage, index: usize) -> Result<Box<dyn LayerSource + '_>> {
         let open = || {
-            let layout = Layout::open(&image.layout)?;
+            let layout = LeasedLayout::open(&image.layout)?;
             let manifest = layout.manifest(&image.manifest)?;
             let config = layout.config(&manifest.config)?;
             let layers = layers(&manifest, &config)?;

@@ -12,12 +12,12 @@ use super::image::bring_in;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::fault;
 use crate::image::{ChainId, DiffId, Reference};
-use crate::layout::{DescriptorPath, Layout, Mutator};
+use crate::layout::{DescriptorPath, Layout, LeasedLayout, Mutator};
 use crate::ops::extract::Found;
 use crate::ops::{CompressOptions, HistoryOptions};
 use crate::progress::Progress;
 use crate::snapshots::StoreSnapshots;
-use crate::store::{self, Key, Store, StoredImage};
+use crate::store::{self, Key, LeasedStore, StoredImage};
 
 /// What [`commit`] may be told.
 #[derive(Clone, Debug, Default)]
@@ -51,13 +51,11 @@ pub struct Committed {
 /// Those of comparing and packing; [`ErrorKind::NotFound`] if no image of the container's chain is in the layout. After a
 /// failure, the image is as it was; a layer that nothing refers to may be in the store.
 pub fn commit(
-    store: &Store,
+    store: &LeasedStore,
     key: &Key,
     options: &CommitOptions,
     progress: &dyn Progress,
 ) -> Result<Committed> {
-    // Until the image or the snapshot is known, nothing says what the layer is for.
-    let _in_use = store.lease()?;
     let difference = Difference::find(store, key.as_str(), None)?;
     let chain = store.container(key)?.meta().chain.clone();
     let committed = || format!("commit container {key}");
@@ -71,14 +69,14 @@ pub fn commit(
 }
 
 fn commit_image(
-    store: &Store,
+    store: &LeasedStore,
     difference: &Difference<'_>,
     chain: Option<&ChainId>,
     target: &Reference,
     options: &CommitOptions,
     progress: &dyn Progress,
 ) -> Result<Committed> {
-    let layout = Layout::open(&target.layout)?;
+    let layout = LeasedLayout::open(&target.layout)?;
     let base = base_image(store, chain, &layout, &target.layout)?;
     let path = DescriptorPath(vec![base.manifest]);
     let manifest = layout.manifest(path.target())?;
@@ -112,7 +110,7 @@ fn commit_image(
 
 /// An image of a chain whose manifest is in a layout.
 fn base_image(
-    store: &Store,
+    store: &LeasedStore,
     chain: Option<&ChainId>,
     layout: &Layout,
     path: &Path,
@@ -133,7 +131,7 @@ fn base_image(
 
 /// Makes the chain, and keeps it.
 fn commit_chain(
-    store: &Store,
+    store: &LeasedStore,
     key: &Key,
     is_changed: bool,
     options: &CommitOptions,

@@ -6,14 +6,19 @@ use std::path::{Path, PathBuf};
 use super::meant::{self, Meant};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::MapOptions;
-use crate::store::{Container, ContainerMeta, Key, MountOptions, MountRecord, Store};
+use crate::store::{Container, ContainerMeta, Key, LeasedStore, MountOptions, MountRecord};
 
 /// Makes a container on the chain of an image, or on a chain itself. `meta` says all about it but the chain and the time.
 ///
 /// # Errors
 ///
 /// Those of [`Meant::find`] and [`Store::prepare`]; [`ErrorKind::InvalidInput`] if the word means something else.
-pub fn prepare(store: &Store, word: &str, key: &Key, meta: ContainerMeta) -> Result<Container> {
+pub fn prepare(
+    store: &LeasedStore,
+    word: &str,
+    key: &Key,
+    meta: ContainerMeta,
+) -> Result<Container> {
     let meant = Meant::find(store, word)?;
     let chain = meant.image_chain(store, word)?;
     store.prepare(key, &chain, meta)
@@ -26,7 +31,7 @@ pub fn prepare(store: &Store, word: &str, key: &Key, meta: ContainerMeta) -> Res
 /// Those of [`Meant::find`], [`Store::mount_container`] and [`Store::mount_chain`]; [`ErrorKind::InvalidInput`] if the word
 /// means something else, or if a container is given maps.
 pub fn mount(
-    store: &Store,
+    store: &LeasedStore,
     word: &str,
     maps: &MapOptions,
     target: &Path,
@@ -50,7 +55,7 @@ pub fn mount(
 /// # Errors
 ///
 /// Those of [`Store::unmount`]; [`ErrorKind::NotFound`] if there is neither such a container nor such a directory.
-pub fn unmount(store: &Store, word: &OsStr, lazy: bool) -> Result<Option<PathBuf>> {
+pub fn unmount(store: &LeasedStore, word: &OsStr, lazy: bool) -> Result<Option<PathBuf>> {
     let key = word.to_str();
     let container = key.map_or(Ok(None), |key| meant::container(store, key))?;
     let live = if let Some(container) = &container {

@@ -12,8 +12,8 @@ use crate::layer::LayerSource;
 use crate::ops::extract::{Found, Image, Layer, LayerReader, layers};
 use crate::progress::{Event, Progress};
 use crate::store::{
-    Chain, ContainerMeta, Key, LayerProvider, MountOptions, MountRecord, Reason, Store,
-    StoredImage, UnpackLimits, name_in_layout,
+    Chain, ContainerMeta, Key, LayerProvider, LeasedStore, MountOptions, MountRecord, Reason,
+    Store, StoredImage, UnpackLimits, name_in_layout,
 };
 
 /// Bytes that are hashed at a time.
@@ -79,7 +79,7 @@ impl LayerProvider for FromLayout<'_> {
 
 /// Brings an image into the store, as far as it is not there, under the name that it has in its layout.
 pub(in crate::ops) fn bring_in(
-    store: &Store,
+    store: &LeasedStore,
     found: &Found,
     reference: &Reference,
     max_size: Option<u64>,
@@ -94,15 +94,13 @@ pub(in crate::ops) fn bring_in(
 
 /// Brings an image into the store, as far as it is not there.
 pub(in crate::ops) fn add_found(
-    store: &Store,
+    store: &LeasedStore,
     found: &Found,
     layout: &Path,
     max_size: Option<u64>,
     progress: &dyn Progress,
 ) -> Result<Chain> {
     let image = found.image();
-    // Until the image is known, nothing says what its layers are for.
-    let _in_use = store.lease()?;
     let chain = unpack_layers(store, image, max_size, progress)?;
     store.add_image(&StoredImage::new(
         found.path().target().clone(),
@@ -120,7 +118,7 @@ fn absolute(layout: &Path) -> Result<PathBuf> {
 
 /// Brings the layers of an image into the store.
 pub(in crate::ops) fn unpack_layers(
-    store: &Store,
+    store: &LeasedStore,
     image: Image<'_>,
     max_size: Option<u64>,
     progress: &dyn Progress,
@@ -163,15 +161,13 @@ impl ImageMount<'_> {
     /// Those of finding the image, of unpacking it into the store, and of mounting. Nothing is mounted then.
     pub fn mount(
         &self,
-        store: &Store,
+        store: &LeasedStore,
         target: &Path,
         options: &MountOptions,
         progress: &dyn Progress,
     ) -> Result<MountRecord> {
         mount::check_privilege().context(|| format!("mount on {}", target.display()))?;
         let found = Found::open(self.reference, self.platform)?;
-        // Until it is mounted, nothing says what it is for.
-        let _in_use = store.lease()?;
         let chain = bring_in(store, &found, self.reference, None, progress)?;
         let Some(key) = &self.container else {
             return store.mount_chain(chain.id.as_ref(), &self.maps, target, options);

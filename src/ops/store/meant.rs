@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::ChainId;
 use crate::store::{
-    Chain, Container, Key, Layer, LayerId, MountRecord, Reason, Store, StoredImage,
+    Chain, Container, Key, Layer, LayerId, LeasedStore, MountRecord, Reason, Store, StoredImage,
 };
 
 /// Something in a store.
@@ -26,7 +26,7 @@ impl Meant {
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`] if there is nothing of that name, [`ErrorKind::Ambiguous`] if several images are meant.
-    pub fn find(store: &Store, word: &str) -> Result<Self> {
+    pub fn find(store: &LeasedStore, word: &str) -> Result<Self> {
         if let Some(container) = container(store, word)? {
             return Ok(Self::Container(container));
         }

@@ -23,7 +23,8 @@ use crate::ops::host;
 use crate::ops::unpack::{CONFIG_NAME, STAGING_PREFIX, Target, UnpackOptions};
 use crate::progress::Progress;
 use crate::store::{
-    Chain, Container, ContainerMeta, Key, MountOptions, MountRecord, Reason, Store, StoreOptions,
+    Chain, Container, ContainerMeta, Key, LeasedStore, MountOptions, MountRecord, Reason, Store,
+    StoreOptions,
 };
 
 /// What a bundle consists of, the file by which it is recognised last.
@@ -46,7 +47,7 @@ const FILES: [&str; 4] = [
 pub fn unpack_overlay(
     reference: &Reference,
     bundle: &Path,
-    store: &Store,
+    store: &LeasedStore,
     options: &UnpackOptions,
     mount_options: &MountOptions,
     progress: &dyn Progress,
@@ -57,8 +58,6 @@ pub fn unpack_overlay(
     found.image().check()?;
     let target = Target::open(bundle, Access::Plain, Some(OverlayMetadata::FILE_NAME))?;
     let path = canonical(bundle)?;
-    // Until the bundle is there, nothing says what the container is for.
-    let _in_use = store.lease()?;
     let chain = bring_in(store, &found, reference, options.max_size, progress)?;
     let key = Key::unique();
     let staging = target.stage(Access::Plain)?;
@@ -162,7 +161,7 @@ pub struct OverlayBundle {
     dir: Dir,
     path: PathBuf,
     key: Key,
-    store: Store,
+    store: LeasedStore,
 }
 
 impl OverlayBundle {
@@ -191,12 +190,12 @@ impl OverlayBundle {
             dir,
             path,
             key: metadata.key,
-            store: Store::open(options)?,
+            store: LeasedStore::open(options)?,
         }))
     }
 
     /// The store.
-    pub fn store(&self) -> &Store {
+    pub fn store(&self) -> &LeasedStore {
         &self.store
     }
 

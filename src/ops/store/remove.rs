@@ -6,7 +6,7 @@ use super::meant::{Meant, live_mounts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::ChainId;
 use crate::snapshots::{Snapshotter, StoreSnapshots};
-use crate::store::{Key, Reason, Store};
+use crate::store::{Key, LeasedStore, Reason, Store};
 
 /// What was removed.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +26,7 @@ pub enum Removed {
 /// [`ErrorKind::NotFound`] if there is none of that name; [`Reason::InUse`] if it is mounted, or if a container is laid on
 /// its chain and no other image or snapshot is the same one: the message says by whom; [`Reason::HasChildren`] if another
 /// snapshot is laid on it.
-pub fn remove(store: &Store, word: &str) -> Result<Removed> {
+pub fn remove(store: &LeasedStore, word: &str) -> Result<Removed> {
     match Meant::find(store, word)? {
         Meant::Container(container) => {
             store.remove_container(container.key())?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::Result;
 use crate::fs::usage::{Usage, usage};
-use crate::store::{Key, LayerId, Store, StoredImage};
+use crate::store::{Key, LayerId, LeasedStore, Store, StoredImage};
 
 /// What everything in a store takes.
 #[derive(Clone, Debug, Default)]
@@ -45,7 +45,7 @@ impl StoreUsage {
     /// # Errors
     ///
     /// Fails if the store cannot be read.
-    pub fn of(store: &Store) -> Result<Self> {
+    pub fn of(store: &LeasedStore) -> Result<Self> {
         let mut found = Self::default();
         for id in store.layers()? {
             let taken = usage(&store.layer(&id)?.content()?)?;

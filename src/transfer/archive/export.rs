@@ -16,11 +16,11 @@ pub trait Exporter {
     ///
     /// ```
     /// use oci_bundle::image::Tag;
-    /// use oci_bundle::layout::Layout;
+    /// use oci_bundle::layout::LeasedLayout;
     /// use oci_bundle::transfer::archive::{Combined, ExportedImage, Exporter};
     ///
     /// # fn main() -> oci_bundle::Result<()> {
-    /// let layout = Layout::open("examples/sample-image".as_ref())?;
+    /// let layout = LeasedLayout::open("examples/sample-image".as_ref())?;
     /// let path = layout.resolve(&Tag::new("latest")?, None)?;
     /// let image = ExportedImage {
     ///     manifest: path.target().clone(),

@@ -24,7 +24,7 @@ pub trait Importer {
     ///
     /// # fn archive() -> oci_bundle::Result<Vec<u8>> {
     /// #     use oci_bundle::transfer::archive::{Combined, ExportedImage, Exporter};
-    /// #     let layout = oci_bundle::layout::Layout::open("examples/sample-image".as_ref())?;
+    /// #     let layout = oci_bundle::layout::LeasedLayout::open("examples/sample-image".as_ref())?;
     /// #     let path = layout.resolve(&oci_bundle::image::Tag::new("latest")?, None)?;
     /// #     let image = ExportedImage { manifest: path.target().clone(), names: vec!["sample:1".to_owned()] };
     /// #     let mut archive = Vec::new();

@@ -214,19 +214,14 @@ fn auto_takes_after_the_newest_compressed_layer_and_is_never_none() {
 fn of_many_layers_added_at_the_same_time_none_is_lost() {
     let scratch = Scratch::new();
     scratch.layout("x", &["a"]);
-    let children: Vec<_> = (0..8)
-        .map(|number| {
-            let name = format!("{number}.tar");
-            scratch.write(&name, archive(&name));
-            let args = ["raw", "add-layer", "--image", "x:a", &name];
-            let child = scratch.command(args).spawn().unwrap();
-            let gc = scratch.command(["gc", "--layout", "x"]).spawn().unwrap();
-            [child, gc]
-        })
-        .collect();
-    for mut child in children.into_iter().flatten() {
-        assert!(child.wait().unwrap().success());
+    let mut lines = Vec::new();
+    for number in 0..8 {
+        let name = format!("{number}.tar");
+        scratch.write(&name, archive(&name));
+        lines.push(format!("raw add-layer --image x:a {name}"));
+        lines.push("gc --layout x".to_owned());
     }
+    scratch.ok_together(&lines);
     assert_eq!(layers(&scratch, "x:a").len(), 8);
     scratch.ok("validate --layout x");
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -101,6 +101,34 @@ impl Scratch {
         outcome.stderr
     }
 
+    /// Runs the program several times at once, and returns how each run ended when all have.
+    pub fn run_together<S: AsRef<str>>(&self, lines: &[S]) -> Vec<Outcome> {
+        let start = |line: &S| {
+            let mut command = self.command(line.as_ref().split_whitespace());
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            command.spawn()
+        };
+        // All are waited for before anything is asserted: the directory that they work in goes with a failing test.
+        let children: Vec<_> = lines.iter().map(start).collect();
+        let outputs: Vec<_> = children
+            .into_iter()
+            .map(|child| child.and_then(std::process::Child::wait_with_output))
+            .collect();
+        outputs
+            .into_iter()
+            .map(|output| output.unwrap().into())
+            .collect()
+    }
+
+    /// The same, where every run must succeed.
+    #[track_caller]
+    pub fn ok_together<S: AsRef<str>>(&self, lines: &[S]) {
+        let outcomes = self.run_together(lines);
+        for (line, outcome) in lines.iter().zip(outcomes) {
+            assert_eq!(outcome.code, 0, "{}: {}", line.as_ref(), outcome.stderr);
+        }
+    }
+
     /// Makes a layout with empty images under these tags.
     #[track_caller]
     pub fn layout(&self, name: &str, tags: &[&str]) {
@@ -113,7 +141,12 @@ impl Scratch {
 
 impl Outcome {
     pub fn of(command: &mut Command) -> Self {
-        let output = command.output().unwrap();
+        command.output().unwrap().into()
+    }
+}
+
+impl From<Output> for Outcome {
+    fn from(output: Output) -> Self {
         Self {
             code: output.status.code().expect("ended by a signal"),
             stdout: String::from_utf8(output.stdout).unwrap(),

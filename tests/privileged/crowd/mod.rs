@@ -2,9 +2,11 @@
 //!
 //! - `unpacking`: many unpack at once
 //! - `collecting`: somebody collects meanwhile
+//! - `commands`: each command on the store, while others add, remove and collect
 //! - `mounting`: many mount, unmount, remove and repack one bundle
 
 mod collecting;
+mod commands;
 mod mounting;
 mod unpacking;
 

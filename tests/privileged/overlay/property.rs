@@ -14,7 +14,7 @@ use oci_bundle::ops::store::{OverlayBundle, check, unpack_overlay};
 use oci_bundle::ops::{self, UnpackOptions};
 use oci_bundle::progress::Silent;
 use oci_bundle::store::check::CheckOptions;
-use oci_bundle::store::{GcOptions, MountOptions, Store, StoreOptions, SyncPolicy};
+use oci_bundle::store::{GcOptions, LeasedStore, MountOptions, Store, StoreOptions, SyncPolicy};
 use oci_bundle::{Error, ErrorKind};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
@@ -68,7 +68,7 @@ impl<'s> Bench<'s> {
         let mounted = unpack_overlay(
             &reference,
             &over,
-            &self.store,
+            &LeasedStore::open(self.store.options().clone()).unwrap(),
             &options,
             &MountOptions::default(),
             &Silent,
