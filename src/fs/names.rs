@@ -3,7 +3,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -58,6 +58,25 @@ pub fn split_path(path: &Path) -> Result<(&Path, &[u8])> {
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     Ok((parent, name.as_bytes()))
+}
+
+/// The absolute form of a path, links left as they are; the path itself need not exist.
+///
+/// # Errors
+///
+/// Fails for an empty path, and if it is relative and the working directory is gone.
+pub fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|error| Error::io("find the absolute path of", path, error))
+}
+
+/// The one path of something that exists: absolute, without symbolic links.
+///
+/// # Errors
+///
+/// Fails if there is nothing at the path.
+pub fn canonical(path: &Path) -> Result<PathBuf> {
+    path.canonicalize()
+        .map_err(|error| Error::io("resolve", path, error))
 }
 
 #[cfg(test)]

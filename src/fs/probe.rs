@@ -1,5 +1,7 @@
 //! What this process and this file system can do.
 
+use std::path::Path;
+
 use super::dir::Dir;
 use crate::error::Result;
 
@@ -56,7 +58,7 @@ pub fn host_name() -> Option<String> {
 }
 
 /// The flags of the mount that a file is on, as `statvfs` counts them. `None` if there is no such file.
-pub fn mount_flags(path: &std::path::Path) -> Option<u64> {
+pub fn mount_flags(path: &Path) -> Option<u64> {
     rustix::fs::statvfs(path)
         .ok()
         .map(|statvfs| statvfs.f_flag.bits())
@@ -86,4 +88,9 @@ pub fn may_mount() -> bool {
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let effective = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     effective.unwrap_or(0) & BIT != 0
+}
+
+/// Whether there is a directory at a path, the last link followed.
+pub(crate) fn is_dir(path: &Path) -> bool {
+    path.is_dir()
 }

@@ -1,6 +1,7 @@
 //! `raw mtree-validate`: a manifest file against a directory.
 
 use super::{Difference, Keyword, Manifest, OwnerNames, UMOCI_KEYWORDS, WalkOptions, compare};
+use crate::fs::names::absolute;
 use crate::fs::{Access, Dir, Root};
 use crate::{Result, ResultExt};
 use std::path::Path;
@@ -47,8 +48,8 @@ pub fn validate(
     tree: &Path,
     options: &ValidateOptions,
 ) -> Result<Vec<Difference>> {
-    let path = std::path::absolute(manifest)
-        .context(|| format!("open mtree manifest {}", manifest.display()))?;
+    let path =
+        absolute(manifest).context(|| format!("open mtree manifest {}", manifest.display()))?;
     let file = Root::open(Path::new("/"), Access::Plain)
         .and_then(|root| root.open_file(&path))
         .context(|| format!("open mtree manifest {}", manifest.display()))?;

@@ -13,7 +13,7 @@ use super::extract::{self, Found, Image, extract};
 use super::{host, record};
 use crate::bundle::{Metadata, RuntimeConfigOptions, runtime_config, to_config_json};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::names::split_path;
+use crate::fs::names::{absolute, split_path};
 use crate::fs::staging::{MadeDirs, Staging};
 use crate::fs::{Access, Dir, InodeKind, MapOptions, Root, atomic};
 use crate::image::{Descriptor, Manifest, Platform, Reference};
@@ -306,8 +306,7 @@ fn remove_file(dir: &Dir, name: &str) -> Result<()> {
 pub(super) fn shown_path(path: &Path) -> Result<PathBuf> {
     let clean: PathBuf = path.components().collect();
     if matches!(clean.as_os_str().as_bytes(), b"." | b".." | b"") {
-        return std::path::absolute(&clean)
-            .map_err(|error| Error::io("find the absolute path of", path, error));
+        return absolute(&clean);
     }
     Ok(clean)
 }

@@ -16,7 +16,7 @@ use super::layered::room;
 use super::mounter;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::copy::{CopyOptions, copy_tree};
-use crate::fs::names::unique_name;
+use crate::fs::names::{absolute, unique_name};
 use crate::fs::staging::Staging;
 use crate::fs::usage::usage;
 use crate::fs::{Access, Dir, fault};
@@ -48,7 +48,7 @@ impl CopyingSnapshots {
     ///
     /// Fails if the directory cannot be written to.
     pub fn new(path: &Path) -> Result<Self> {
-        let path = std::path::absolute(path).context(|| format!("open {}", path.display()))?;
+        let path = absolute(path)?;
         let dir = Dir::open(&path, Access::Plain)?;
         // Whoever was faster has made the same.
         drop(dir.create_dir(TREES, 0o700)?);

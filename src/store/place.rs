@@ -12,6 +12,7 @@ use super::reason::Reason;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::fs::lock::{LockFile, LockMode};
 use crate::fs::mount::MountMethod;
+use crate::fs::names::absolute;
 use crate::fs::staging::{MadeDirs, Staging};
 use crate::fs::{Access, Dir, MarkNamespace, atomic, fault, probe};
 
@@ -127,8 +128,8 @@ impl Store {
     /// other things in it or is of another version; [`Reason::NamespaceMismatch`] if it was made with the other kind of
     /// privilege; [`Reason::IncompatibleFs`] if the file system cannot hold layers.
     pub fn open(options: StoreOptions) -> Result<Self> {
-        let path = std::path::absolute(&options.path)
-            .context(|| format!("open store {}", options.path.display()))?;
+        let path =
+            absolute(&options.path).context(|| format!("open store {}", options.path.display()))?;
         let marks = marks_of_process();
         let dir = open_or_make(&path, options.create, marks)
             .map_err(|error| match error.kind() {

@@ -55,6 +55,13 @@ const CALLS: &[(&[&str], &[&str], &str)] = &[
             "File::open",
             "File::create",
             "OpenOptions",
+            "std::path::absolute",
+            "canonicalize()",
+            "symlink_metadata()",
+            "try_exists()",
+            "exists()",
+            "path.is_dir()",
+            "is_file()",
         ],
         &["src/fs/", "cas/src/dir/"],
         "the file system has one door in each crate",
@@ -99,7 +106,7 @@ fn sources(directory: &str) -> Vec<PathBuf> {
     files
 }
 
-fn read(file: &Path) -> String {
+pub(crate) fn read(file: &Path) -> String {
     fs::read_to_string(root().join(file)).unwrap()
 }
 
@@ -230,7 +237,7 @@ fn matching(text: &str) -> usize {
 }
 
 /// The production code of a file.
-fn production(text: &str) -> String {
+pub(crate) fn production(text: &str) -> String {
     without_tests(&code(text))
 }
 
@@ -253,7 +260,7 @@ fn names_after(code: &str, prefix: &str) -> Vec<String> {
 }
 
 /// The parts of a group between its own commas.
-fn elements(group: &str) -> Vec<&str> {
+pub(crate) fn elements(group: &str) -> Vec<&str> {
     let mut depth = 0;
     let parts = group.split(|c| {
         match c {
@@ -384,7 +391,7 @@ fn declared(file: &Path) -> Declared {
 }
 
 /// The files of a crate that are compiled for others than its tests.
-fn production_sources(directory: &str) -> Vec<PathBuf> {
+pub(crate) fn production_sources(directory: &str) -> Vec<PathBuf> {
     let files = sources(directory).into_iter();
     files.filter(|file| !only_for_tests(file)).collect()
 }
@@ -392,11 +399,10 @@ fn production_sources(directory: &str) -> Vec<PathBuf> {
 /// Whether the file, or a directory that it is in, is a module for tests.
 fn only_for_tests(file: &Path) -> bool {
     let mut modules = vec![file.to_owned()];
-    modules.extend(
-        file.ancestors()
-            .skip(1)
-            .map(|directory| directory.join("mod.rs")),
-    );
+    for directory in file.ancestors().skip(1) {
+        modules.push(directory.join("mod.rs"));
+        modules.push(directory.with_extension("rs"));
+    }
     modules
         .iter()
         .filter(|module| root().join(module).is_file())

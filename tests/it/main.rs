@@ -1,6 +1,7 @@
 //! All integration tests in one binary: one link, one place to look.
 
 mod architecture;
+mod circles;
 mod cli;
 mod seeds;
 mod store_archive;

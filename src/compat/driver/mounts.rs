@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::overlay::OverlayDriver;
 use super::traits::GetOptions;
 use super::users::{self, Users};
-use crate::error::{ErrorKind, Result, ResultExt};
+use crate::error::{ErrorKind, Result};
+use crate::fs::names::canonical;
 use crate::store::{Key, MountOptions, MountRecord, Reason};
 
 /// Where a layer is mounted, in its directory.
@@ -68,10 +69,9 @@ impl OverlayDriver {
         let store = self.store.path();
         let path = store.join("active").join(key.as_str()).join("merged");
         // Resolved as far as it exists: nothing is mounted where no directory is.
-        match path.canonicalize() {
-            Ok(path) => Ok(path),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(path),
-            Err(error) => Err(error).context(|| format!("resolve {}", path.display())),
+        match canonical(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(path),
+            other => other,
         }
     }
 

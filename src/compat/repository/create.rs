@@ -10,6 +10,7 @@ use super::image::Image;
 use super::layer::RepositoryLayer;
 use crate::compat::asset::LayerContent;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::fs::names::absolute;
 use crate::fs::staging::Staging;
 use crate::image::{ChainId, Descriptor, DiffId};
 use crate::progress::Silent;
@@ -61,8 +62,7 @@ impl<'s> Repository<'s> {
     ///
     /// Fails if the path has no absolute form.
     pub fn new(store: &'s Store, blobs: &'s dyn Blobs, layout: &Path) -> Result<Self> {
-        let layout =
-            std::path::absolute(layout).context(|| format!("find layout {}", layout.display()))?;
+        let layout = absolute(layout)?;
         Ok(Self {
             store,
             blobs,

@@ -8,9 +8,9 @@ use super::options::{GeneratorOptions, RootfsMode};
 use super::reason::RootfsReason;
 use super::stage::{Patch, UPPER, WORK, make_dir, stage};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::names::unique_name;
+use crate::fs::names::{canonical, unique_name};
 use crate::fs::staging::Staging;
-use crate::fs::{Access, Dir, fault};
+use crate::fs::{Access, Dir, fault, probe};
 
 /// Makes roots for containers, and removes them.
 pub trait RootfsGenerator {
@@ -76,10 +76,8 @@ impl<M: Mounter> Generator<M> {
         options.check()?;
         let doing = || format!("make roots in {}", rw_base.display());
         let missing = |error| RootfsReason::RwBaseMissing.of_error(error, doing());
-        let path = rw_base
-            .canonicalize()
-            .map_err(|error| missing(Error::io("resolve", rw_base, error)))?;
-        if !path.is_dir() {
+        let path = canonical(rw_base).map_err(missing)?;
+        if !probe::is_dir(&path) {
             let message = format!("{}: it is not a directory", doing());
             return Err(RootfsReason::RwBaseNotDir.error(ErrorKind::InvalidInput, message));
         }
@@ -250,7 +248,7 @@ impl<M: Mounter> Generator<M> {
     fn name_of(&self, root: &Path) -> Option<String> {
         let home = root.parent().filter(|_| root.ends_with(ROOT))?;
         let name = home.file_name()?.to_str()?;
-        let base = home.parent()?.canonicalize().ok()?;
+        let base = canonical(home.parent()?).ok()?;
         let ours = base == self.path && home::is_root_name(name.as_bytes());
         ours.then(|| name.to_owned())
     }

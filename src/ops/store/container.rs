@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::meant::{self, Meant};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::MapOptions;
+use crate::fs::names::canonical;
 use crate::store::{Container, ContainerMeta, Key, LeasedStore, MountOptions, MountRecord};
 
 /// Makes a container on the chain of an image, or on a chain itself. `meta` says all about it but the chain and the time.
@@ -61,8 +62,7 @@ pub fn unmount(store: &LeasedStore, word: &OsStr, lazy: bool) -> Result<Option<P
     let live = if let Some(container) = &container {
         store.live_mount_of(container.key())?
     } else {
-        let target = Path::new(word).canonicalize();
-        let target = target.map_err(|error| Error::io("resolve", word, error))?;
+        let target = canonical(Path::new(word))?;
         let mut live = meant::live_mounts(store)?.into_iter();
         live.find(|mount| mount.target == target && mount.is_here())
     };

@@ -1,11 +1,12 @@
 //! From a layout into the store.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use oci_cas::Hasher;
 
 use crate::error::{Result, ResultExt};
+use crate::fs::names::absolute;
 use crate::fs::{MapOptions, mount};
 use crate::image::{ChainId, DiffId, Platform, Reference};
 use crate::layer::LayerSource;
@@ -110,10 +111,6 @@ pub(in crate::ops) fn add_found(
         absolute(layout)?,
     ))?;
     Ok(chain)
-}
-
-fn absolute(layout: &Path) -> Result<PathBuf> {
-    std::path::absolute(layout).context(|| format!("find {}", layout.display()))
 }
 
 /// Brings the layers of an image into the store.

@@ -13,7 +13,7 @@ use crate::bundle::{
 };
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::mount::{self, Mount};
-use crate::fs::names::split_path;
+use crate::fs::names::{canonical, split_path};
 use crate::fs::staging::{MadeDirs, Staging};
 use crate::fs::{Access, Dir, MapOptions, Root, atomic, fault};
 use crate::image::{Descriptor, Reference};
@@ -57,7 +57,7 @@ pub fn unpack_overlay(
     let found = Found::open(reference, options.platform.as_ref())?;
     found.image().check()?;
     let target = Target::open(bundle, Access::Plain, Some(OverlayMetadata::FILE_NAME))?;
-    let path = canonical(bundle)?;
+    let path = path_of(bundle)?;
     let chain = bring_in(store, &found, reference, options.max_size, progress)?;
     let key = Key::unique();
     let staging = target.stage(Access::Plain)?;
@@ -181,9 +181,7 @@ impl OverlayBundle {
         let Some(metadata) = OverlayMetadata::read(&dir)? else {
             return Ok(None);
         };
-        let path = bundle
-            .canonicalize()
-            .context(|| format!("resolve {}", bundle.display()))?;
+        let path = canonical(bundle)?;
         let mut options = options(&metadata.store);
         options.create = false;
         Ok(Some(Self {
@@ -319,17 +317,13 @@ fn check_owner(bundle: &Dir, container: &Container) -> Result<()> {
 }
 
 /// The one path of a bundle that may not exist yet; the directory that it is in does.
-fn canonical(bundle: &Path) -> Result<PathBuf> {
-    let fail = || format!("resolve {}", bundle.display());
-    match bundle.canonicalize() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+fn path_of(bundle: &Path) -> Result<PathBuf> {
+    match canonical(bundle) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
             let (parent, name) = split_path(bundle)?;
-            Ok(parent
-                .canonicalize()
-                .context(fail)?
-                .join(OsStr::from_bytes(name)))
+            Ok(canonical(parent)?.join(OsStr::from_bytes(name)))
         }
-        other => other.context(fail),
+        other => other,
     }
 }
 

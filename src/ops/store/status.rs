@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fs::mount::Features;
+use crate::fs::names::absolute;
 use crate::fs::{Access, Dir, MarkNamespace, probe};
 use crate::store::Store;
 
@@ -39,7 +40,7 @@ pub fn format_version(store: &Store) -> Result<u64> {
 ///
 /// Fails if nothing can be made there.
 pub fn features(store: &Path) -> Result<(PathBuf, Features)> {
-    let path = std::path::absolute(store).context(|| format!("find {}", store.display()))?;
+    let path = absolute(store)?;
     let marks = if probe::is_superuser() && !probe::in_user_namespace() {
         MarkNamespace::Trusted
     } else {

@@ -22,10 +22,10 @@ use super::json;
 use super::patch::PatchId;
 use super::place::Store;
 use super::reason::Reason;
-use crate::error::{ErrorKind, Result, ResultExt};
+use crate::error::{ErrorKind, Result};
 use crate::fs::lock::LockFile;
 use crate::fs::mount::{self, Mount, MountAttributes, MountMethod, Upper};
-use crate::fs::names::unique_name;
+use crate::fs::names::{canonical, unique_name};
 use crate::fs::{Access, Dir, MapOptions, fault, probe};
 use crate::image::ChainId;
 
@@ -212,10 +212,7 @@ impl Store {
 
 /// The one path of a directory, by which records of it are found again.
 fn absolute(target: &Path) -> Result<PathBuf> {
-    target
-        .canonicalize()
-        .context(|| format!("resolve {}", target.display()))
-        .map_err(|error| Reason::MountPrecondition.of_error(error))
+    canonical(target).map_err(|error| Reason::MountPrecondition.of_error(error))
 }
 
 /// Makes the work directory usable: what the kernel leaves in it to refuse a second volatile mount goes.
