@@ -111,6 +111,13 @@
 //! is no second meaning of whiteouts and links, only a question when to stop. Layers that leave directories out of their
 //! archive, as repack's do, are seldom enough by themselves: a lower layer may have a link in that place.
 //!
+//! **The image of a root file system is a view with places** (`erofs/`): one pass decides where each inode and block goes, so
+//! that nids are known before directories are written; metadata is written in ascending order, and contents wherever they
+//! belong, in the order in which their layers have them. Inodes of one directory are neighbours. What is behind an inode
+//! (the rest of a small file, a directory, a link) stays with it in one block, as every kernel wants it; for what does
+//! not fit there is a block of its own. The checksum of the superblock is left out: with blocks of 512 bytes `mkfs.erofs`
+//! leaves it out too, and dm-verity covers all of the image.
+//!
 //! # The layer store
 //!
 //! **Layers are unpacked without those below them**, keyed by the digest of their stream, several at a time, and shared by

@@ -37,13 +37,13 @@
 //! | other systems' contracts | `compat` (feature `compat`): the graph driver, overmount's repository, guardian's root file systems |
 //! | on the store | [`snapshots`]: containerd's snapshots; [`transfer`]: archives in and out |
 //! | store | [`store`]: layers, chains, names, containers, mounts |
-//! | trees and layouts | [`layout`], [`layer`], [`mtree`], [`overlay`]: what a stack of directories shows, without a mount |
+//! | trees and layouts | [`layout`], [`layer`], [`mtree`], [`overlay`]: what a stack of directories shows, without a mount; `erofs`: EROFS images, bytes only |
 //! | ground | [`image`]: pure data; [`archive`]: tar and compression, bytes only; [`fs`]: the only door to the file system |
 //! | below all | [`error`], [`progress`], and the crate [`cas`] |
 //!
 //! # What always holds
 //!
-//! * `archive` opens no file, `fs` sees no tar, `cas` knows no OCI.
+//! * `archive` and `erofs` open no file, `fs` sees no tar, `cas` knows no OCI.
 //! * File-system calls are made in `fs` and `cas::dir` only, relative to open directories; `unsafe` is in one file.
 //! * `layer` knows no layouts and verifies nothing: verification wraps its reader, and compares the digest that it returns.
 //! * The library never prints, never ends the process, and does not read the environment.
@@ -58,6 +58,7 @@ pub mod bundle;
 pub mod compat;
 #[cfg(doc)]
 pub mod design;
+mod erofs;
 pub mod error;
 pub mod fs;
 pub mod image;

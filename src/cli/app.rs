@@ -7,8 +7,8 @@ use super::exit::Exit;
 use super::log::Threshold;
 use super::ui::Ui;
 use super::{
-    cat, config, diff, files, gc, init, insert, layers, list, mount, new, raw, rebase, remove,
-    remove_bundle, repack, squash, stat, store, tag, umount, unpack, unshare, validate,
+    cat, config, diff, export, files, gc, init, insert, layers, list, mount, new, raw, rebase,
+    remove, remove_bundle, repack, squash, stat, store, tag, umount, unpack, unshare, validate,
 };
 
 /// modifies Open Container images
@@ -67,6 +67,7 @@ enum Command {
     Files(files::Args),
     Diff(diff::Args),
     Squash(squash::Args),
+    Export(export::Args),
     Layers(layers::Args),
     Rebase(rebase::Args),
     Mount(Box<mount::Args>),
@@ -100,6 +101,7 @@ pub const CATEGORIES: &[(&str, &[&str])] = &[
             "files",
             "diff",
             "squash",
+            "export",
             "mount",
             "umount",
             "remove-bundle",
@@ -132,6 +134,7 @@ impl App {
             Command::Files(args) => files::run(args, ui),
             Command::Diff(args) => diff::run(args, ui),
             Command::Squash(args) => squash::run(args, ui),
+            Command::Export(args) => export::run(args, ui),
             Command::Layers(args) => layers::run(args, ui),
             Command::Rebase(args) => rebase::run(args, ui),
             Command::Mount(args) => mount::run(args, ui),

@@ -24,6 +24,7 @@ mod cat;
 mod config;
 mod diff;
 mod exit;
+mod export;
 mod files;
 mod gc;
 mod help;

@@ -13,7 +13,7 @@ const LEVELS: &[&[&str]] = &[
     &["compat"],
     &["snapshots", "transfer"],
     &["store"],
-    &["overlay", "layer", "layout", "mtree"],
+    &["overlay", "erofs", "layer", "layout", "mtree"],
     &["image", "archive", "fs"],
     &["error", "progress"],
 ];

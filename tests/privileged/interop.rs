@@ -11,7 +11,7 @@ use crate::tree::Tree;
 
 /// An image with every type of entry, changed by a second layer. Each directory has its own entry, so
 /// that two tools have no choice anywhere.
-fn image_with_everything() -> Image {
+pub fn image_with_everything() -> Image {
     let first = Layer::new()
         .directory("./", 0o755)
         .directory("bin/", 0o755)

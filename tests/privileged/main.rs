@@ -19,6 +19,7 @@ mod containers;
 mod crash;
 mod crowd;
 mod edit;
+mod export;
 mod image;
 mod insert;
 mod interop;

@@ -20,6 +20,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("files", "files"),
     ("diff", "diff"),
     ("squash", "squash"),
+    ("export", "export"),
     ("gc", "gc"),
     ("validate", "validate"),
     ("unpack", "unpack"),
