@@ -1,6 +1,7 @@
 //! A file of the user's that is read once, from beginning to end.
 
 use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use crate::{Error, ErrorKind, Result};
@@ -21,10 +22,26 @@ pub fn open(path: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// Reads a small file that a user names, as [`open`] finds it.
+///
+/// # Errors
+///
+/// [`ErrorKind::LimitExceeded`] when it has more than `limit` bytes, otherwise those of [`open`] and of reading.
+pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|error| Error::io("read", path, error))?;
+    if bytes.len() as u64 > limit {
+        let message = format!("{} has more than {limit} bytes", path.display());
+        return Err(Error::new(ErrorKind::LimitExceeded, message));
+    }
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-
     use super::*;
 
     #[test]
@@ -39,6 +56,9 @@ mod tests {
             .read_to_string(&mut text)
             .unwrap();
         assert_eq!(text, "content");
+        assert_eq!(read(&path("link"), 7).unwrap(), b"content");
+        let longer = read(&path("link"), 6).unwrap_err();
+        assert_eq!(longer.kind(), ErrorKind::LimitExceeded);
         let kind = |name: &str| open(&path(name)).unwrap_err().kind();
         assert_eq!(kind(""), ErrorKind::InvalidInput);
         assert_eq!(kind("none"), ErrorKind::NotFound);

@@ -3,6 +3,8 @@
 mod architecture;
 mod circles;
 mod cli;
+#[cfg(feature = "registry")]
+mod registry;
 mod seeds;
 mod store_archive;
 mod support;

@@ -1,0 +1,349 @@
+//! Debian's docker-registry, started on a free port with a directory of its own.
+
+use std::io::{Cursor, Read, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use oci_bundle::ErrorKind;
+use oci_bundle::cas::{Algorithm, Digest, VerifyingReader};
+use oci_bundle::image::{CONFIG, Descriptor, LAYER, MANIFEST};
+use oci_bundle::transfer::registry::{
+    Credentials, Registry, RegistryName, RegistryOptions, RepositoryReader, Uploaded,
+};
+use serde_json::{Value, json};
+
+use super::script::options;
+use super::sha256;
+
+/// How a registry is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    Plain,
+    /// With a certificate of an authority of its own.
+    Tls,
+    /// With a password: `user` and `secret`.
+    Password,
+}
+
+/// A registry that is running.
+struct Server {
+    child: Child,
+    port: u16,
+    directory: tempfile::TempDir,
+}
+
+impl Server {
+    /// Starts one; `None` where the program is not installed.
+    fn start(how: How) -> Option<Self> {
+        if Command::new("docker-registry")
+            .arg("--version")
+            .output()
+            .is_err()
+        {
+            // Not a failure: the scripted registry covers the protocol; packages docker-registry and apache2-utils.
+            return None;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let path = |name: &str| directory.path().join(name);
+        let mut http = json!({"addr": format!("127.0.0.1:{port}")});
+        let mut config = json!({
+            "version": 0.1,
+            "log": {"level": "error", "accesslog": {"disabled": true}},
+            "storage": {"filesystem": {"rootdirectory": path("data")}},
+        });
+        if how == How::Tls {
+            make_certificates(directory.path());
+            http["tls"] = json!({"certificate": path("server.pem"), "key": path("server.key")});
+        }
+        if how == How::Password {
+            let file = path("htpasswd");
+            let made = Command::new("htpasswd")
+                .args(["-cbB", file.to_str().unwrap(), "user", "secret"])
+                .output();
+            assert!(made.unwrap().status.success());
+            config["auth"] = json!({"htpasswd": {"realm": "x", "path": file}});
+        }
+        config["http"] = http;
+        // JSON is YAML.
+        std::fs::write(path("config.yml"), config.to_string()).unwrap();
+        let child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(path("config.yml"))
+            .env("OTEL_TRACES_EXPORTER", "none")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Self {
+            child,
+            port,
+            directory,
+        };
+        let end = Instant::now() + Duration::from_secs(30);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < end, "the registry does not start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(server)
+    }
+
+    fn name(&self, rest: &str) -> RegistryName {
+        format!("localhost:{}/{rest}", self.port).parse().unwrap()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An authority, and a certificate of it for localhost: `ca.crt`, `server.pem`, `server.key`.
+fn make_certificates(directory: &Path) {
+    let openssl = |arguments: &[&str]| {
+        let made = Command::new("openssl")
+            .args(arguments)
+            .current_dir(directory)
+            .output()
+            .unwrap();
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+    };
+    let key = [
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+    ];
+    let authority = [
+        "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=test", "-days", "2",
+    ];
+    openssl(&[&["req", "-x509"], &key[..], &authority[..]].concat());
+    let request = [
+        "-keyout",
+        "server.key",
+        "-out",
+        "server.csr",
+        "-subj",
+        "/CN=localhost",
+    ];
+    openssl(&[&["req"], &key[..], &request[..]].concat());
+    std::fs::write(directory.join("names"), "subjectAltName=DNS:localhost\n").unwrap();
+    openssl(&[
+        "x509",
+        "-req",
+        "-in",
+        "server.csr",
+        "-CA",
+        "ca.crt",
+        "-CAkey",
+        "ca.key",
+        "-CAcreateserial",
+        "-days",
+        "2",
+        "-extfile",
+        "names",
+        "-out",
+        "server.pem",
+    ]);
+}
+
+fn put(
+    client: &Registry,
+    name: &RegistryName,
+    media_type: &str,
+    bytes: &[u8],
+) -> (Descriptor, Uploaded) {
+    let blob = Descriptor::new(media_type, sha256(bytes), bytes.len() as u64);
+    let writer = client.writer(name, &[]).unwrap();
+    let open = || Ok(Box::new(Cursor::new(bytes.to_vec())) as Box<dyn Read>);
+    let uploaded = writer.push_blob(&blob, None, &open).unwrap();
+    (blob, uploaded)
+}
+
+fn get(reader: &RepositoryReader, blob: &Descriptor) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let found = reader.blob(blob).unwrap();
+    VerifyingReader::new(found, blob.digest().clone(), blob.size())
+        .read_to_end(&mut bytes)
+        .unwrap();
+    bytes
+}
+
+/// Pushes an image, pulls it, and finds it the same.
+fn round_trip(server: &Server, options: RegistryOptions) {
+    let client = Registry::new(options).unwrap();
+    let name = server.name("team/app:1");
+    let layer: Vec<u8> = (0..5_000_000_u32).map(|i| (i % 253) as u8).collect();
+    let (layer_blob, uploaded) = put(&client, &name, LAYER, &layer);
+    assert_eq!(uploaded, Uploaded::Sent);
+    assert_eq!(put(&client, &name, LAYER, &layer).1, Uploaded::Existing);
+    let (config, _) = put(&client, &name, CONFIG, b"{}");
+    let (empty, _) = put(&client, &name, LAYER, b"");
+    assert_eq!(empty.size(), 0);
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST,
+        "config": Value::Object(config.raw().clone()), "layers": [Value::Object(layer_blob.raw().clone())],
+    });
+    let manifest = serde_json::to_vec(&manifest).unwrap();
+    let writer = client.writer(&name, &[]).unwrap();
+    writer.push_manifest("1", MANIFEST, &manifest).unwrap();
+    let reader = client.reader(&name).unwrap();
+    let (descriptor, pulled) = reader.manifest("1").unwrap();
+    assert_eq!(pulled, manifest);
+    assert_eq!(descriptor.digest(), &sha256(&manifest));
+    assert!(get(&reader, &layer_blob) == layer);
+    assert_eq!(reader.tags().unwrap(), ["1"]);
+    let error = reader.manifest("2").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+
+    // Another repository takes the layer over.
+    let other = client
+        .writer(&server.name("team/other"), &["team/app".to_owned()])
+        .unwrap();
+    let never = || -> oci_bundle::Result<Box<dyn Read>> { panic!("it is not read") };
+    let mounted = other.push_blob(&layer_blob, Some("team/app"), &never);
+    assert_eq!(mounted.unwrap(), Uploaded::Mounted);
+}
+
+#[test]
+fn an_image_goes_to_a_plain_registry_and_back() {
+    let Some(server) = Server::start(How::Plain) else {
+        return;
+    };
+    round_trip(&server, options());
+    let client = Registry::new(options()).unwrap();
+    let writer = client.writer(&server.name("team/app"), &[]).unwrap();
+    let lies = Descriptor::new(LAYER, sha256(b"truth"), 4);
+    let open = || Ok(Box::new(&b"lies"[..]) as Box<dyn Read>);
+    let error = writer.push_blob(&lies, None, &open).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Verification);
+
+    // A signature of the image: this registry keeps no referrers.
+    let subject = Descriptor::new(MANIFEST, sha256(b"subject"), 7);
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "a/sig",
+        "config": Value::Object(put(&client, &server.name("team/app"), CONFIG, b"{}").0.raw().clone()),
+        "layers": [], "subject": Value::Object(subject.raw().clone()),
+    });
+    let bytes = serde_json::to_vec(&manifest).unwrap();
+    writer
+        .push_manifest(&sha256(&bytes).to_string(), MANIFEST, &bytes)
+        .unwrap();
+    let reader = client.reader(&server.name("team/app")).unwrap();
+    let found = reader.referrers(subject.digest(), Some("a/sig")).unwrap();
+    assert_eq!(found[0].digest(), &sha256(&bytes));
+}
+
+#[test]
+fn blobs_have_digests_of_sha512_too() {
+    let Some(server) = Server::start(How::Plain) else {
+        return;
+    };
+    let client = Registry::new(options()).unwrap();
+    let digest = Digest::of(Algorithm::Sha512, b"content");
+    let blob = Descriptor::new(LAYER, digest, 7);
+    let writer = client.writer(&server.name("a"), &[]).unwrap();
+    let open = || Ok(Box::new(&b"content"[..]) as Box<dyn Read>);
+    assert_eq!(
+        writer.push_blob(&blob, None, &open).unwrap(),
+        Uploaded::Sent
+    );
+    assert_eq!(
+        get(&client.reader(&server.name("a")).unwrap(), &blob),
+        b"content"
+    );
+}
+
+#[test]
+fn a_registry_is_trusted_by_its_directory_of_certificates() {
+    let Some(server) = Server::start(How::Tls) else {
+        return;
+    };
+    let mut with = options();
+    with.insecure = false;
+    let client = Registry::new(with.clone()).unwrap();
+    let error = client
+        .reader(&server.name("a"))
+        .unwrap()
+        .tags()
+        .unwrap_err();
+    assert!(
+        error.chain().to_lowercase().contains("certificate"),
+        "{error:?}"
+    );
+
+    let host = format!("localhost:{}", server.port);
+    std::fs::create_dir_all(server.path("certs.d").join(&host)).unwrap();
+    let certificate = server.path("certs.d").join(&host).join("ca.crt");
+    std::fs::copy(server.path("ca.crt"), certificate).unwrap();
+    with.certs_dirs = vec![server.path("none"), server.path("certs.d")];
+    round_trip(&server, with);
+
+    // Without checks it works as well.
+    let client = Registry::new(options()).unwrap();
+    assert_eq!(
+        client
+            .reader(&server.name("team/app"))
+            .unwrap()
+            .tags()
+            .unwrap(),
+        ["1"]
+    );
+}
+
+#[test]
+fn a_certificate_without_its_key_is_an_error() {
+    let scratch = tempfile::tempdir().unwrap();
+    make_certificates(scratch.path());
+    let host = scratch.path().join("certs.d/localhost:1");
+    std::fs::create_dir_all(&host).unwrap();
+    std::fs::copy(scratch.path().join("server.pem"), host.join("client.cert")).unwrap();
+    let mut with = options();
+    with.insecure = false;
+    with.certs_dirs = vec![scratch.path().join("certs.d")];
+    let client = Registry::new(with).unwrap();
+    let reader = client.reader(&"localhost:1/a".parse().unwrap()).unwrap();
+    let error = reader.tags().unwrap_err();
+    assert!(error.chain().contains("client.key"), "{error:?}");
+    let mut odd = std::fs::File::create(host.join("client.key")).unwrap();
+    odd.write_all(b"nonsense").unwrap();
+    let error = reader.tags().unwrap_err();
+    assert!(error.chain().contains("client.key"), "{error:?}");
+}
+
+#[test]
+fn a_registry_with_a_password_is_asked_with_it() {
+    let Some(server) = Server::start(How::Password) else {
+        return;
+    };
+    let client = Registry::new(options()).unwrap();
+    let error = client
+        .reader(&server.name("a"))
+        .unwrap()
+        .tags()
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    let mut with = options();
+    with.credentials = Some(Credentials::Password {
+        username: "user".to_owned(),
+        password: "secret".to_owned(),
+    });
+    round_trip(&server, with);
+}
