@@ -3,6 +3,8 @@
 //! A document's time is not computed with, but its offset and its digits belong to the document's digest. So it is checked
 //! and put into the form that Go's encoder (`RFC3339Nano`) would write, and never converted.
 
+use jiff::civil::{Date, Time};
+
 use crate::{Error, ErrorKind, Result};
 
 /// Digits of a fraction that Go keeps.
@@ -33,11 +35,12 @@ fn normalized(text: &str) -> Option<String> {
         return None;
     }
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let in_calendar = (1..=12).contains(&month) && (1..=days(year, month)).contains(&day);
-    // A leap second is valid RFC 3339, but no time to Go.
-    if !in_calendar || number(11, 13)? > 23 || number(14, 16)? > 59 || number(17, 19)? > 59 {
-        return None;
-    }
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    // A leap second is valid RFC 3339, but not a time to Go, nor to jiff.
+    let (month, day) = (i8::try_from(month).ok()?, i8::try_from(day).ok()?);
+    Date::new(i16::try_from(year).ok()?, month, day).ok()?;
+    let (hour, minute) = (i8::try_from(hour).ok()?, i8::try_from(minute).ok()?);
+    Time::new(hour, minute, i8::try_from(second).ok()?, 0).ok()?;
     let (fraction, offset) = match rest.strip_prefix(['.', ',']) {
         Some(rest) => {
             let end = rest.find(|c: char| !c.is_ascii_digit())?;
@@ -73,17 +76,6 @@ fn digits(text: &str) -> Option<u32> {
     text.bytes()
         .all(|byte| byte.is_ascii_digit())
         .then(|| text.parse().ok())?
-}
-
-fn days(year: u32, month: u32) -> u32 {
-    match month {
-        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => {
-            29
-        }
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
 }
 
 #[cfg(test)]

@@ -9,13 +9,16 @@
 //! A list of filters takes what one of them takes. A value is a word or stands in double quotes; so does the name of a label
 //! that has other characters than letters, digits and `_`.
 
+use regex_lite::{Regex, RegexBuilder};
+
 use super::contract::Info;
-use super::pattern::Pattern;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::names::Records;
 
 /// How long a filter may be, in bytes.
 const MAX_SIZE: usize = 64 << 10;
+/// How large a pattern may become when it is compiled, in bytes.
+const MAX_PATTERN: usize = 1 << 20;
 
 /// A list of filters, of which one has to take a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +43,33 @@ pub(super) fn walk(
 struct Selector {
     field: Vec<String>,
     test: Test,
+}
+
+/// A regular expression, as `~=` takes it: of what RE2 knows, Unicode classes are left out.
+#[derive(Clone, Debug)]
+struct Pattern(Regex);
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Pattern {}
+
+impl Pattern {
+    fn parse(text: &str) -> Result<Self> {
+        let mut builder = RegexBuilder::new(text);
+        let built = builder.size_limit(MAX_PATTERN).nest_limit(50).build();
+        built.map(Self).map_err(|error| {
+            let message = format!("pattern {text:?}: not a regular expression");
+            Error::new(ErrorKind::InvalidInput, message).with_source(error)
+        })
+    }
+
+    fn is_match(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -282,5 +312,64 @@ mod tests {
             let filter = Filter::parse(&[&format!("name==\"{quoted}\"")]).unwrap();
             prop_assert!(filter.matches(&info(Kind::Active, &name, None, &[])));
         }
+    }
+
+    #[test]
+    fn patterns_match_as_those_of_the_field_do() {
+        for (pattern, text, expected) in [
+            ("", "", true),
+            ("b", "abc", true),
+            ("^b", "abc", false),
+            ("c$", "abc", true),
+            ("^abc$", "abcd", false),
+            ("a.c", "xabcx", true),
+            ("a.c", "a\nc", false),
+            ("^(foo|bar)+$", "foobarfoo", true),
+            ("^(foo|bar|)$", "", true),
+            ("^(foo|bar|baz)$", "baz", true),
+            ("^(foo|bar)$", "foobar", false),
+            ("^a*b+c?$", "aaabb", true),
+            ("^a*b+c?$", "aaac", false),
+            ("^[a-c0-9_-]+$", "a-9_b", true),
+            ("^[^/]*$", "a/b", false),
+            ("^[]x]$", "]", true),
+            (r"\d+\.\d+", "v1.25", true),
+            (r"^\w+$", "a b", false),
+            (r"^[\w.]+$", "a.b", true),
+            ("^(a*)*$", "aaaaab", false),
+            ("\u{e9}+", "caf\u{e9}\u{e9}", true),
+        ] {
+            assert_eq!(
+                Pattern::parse(pattern).unwrap().is_match(text),
+                expected,
+                "{pattern} {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        for pattern in [
+            "(",
+            ")",
+            "a)",
+            "[",
+            "[a",
+            "[z-a]",
+            "*",
+            "a|*",
+            r"\",
+            r"\q",
+            "{",
+            &"(".repeat(100),
+        ] {
+            assert!(Pattern::parse(pattern).is_err(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn nested_repetition_takes_no_exponential_time() {
+        let pattern = Pattern::parse("^((a*)*)*b$").unwrap();
+        assert!(!pattern.is_match(&"a".repeat(10_000)));
     }
 }

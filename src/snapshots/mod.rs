@@ -1,12 +1,8 @@
 //! Snapshots: containerd's functions over the store.
 //!
 //! A snapshot is a state of a root file system with a name: *committed* (nothing changes it any more, others are laid on
-//! it), *active* (being changed), or a *view* (looked at). [`Snapshotter`] is the contract; two implementations keep it:
-//!
-//! | | committed | active, view | mounted as |
-//! |---|---|---|---|
-//! | [`StoreSnapshots`] | a chain of the store | a container of the store | overlay |
-//! | [`CopyingSnapshots`] | a directory | a full copy of the parent | bind mount |
+//! it), *active* (being changed), or a *view* (looked at). [`Snapshotter`] is the contract, [`StoreSnapshots`] keeps it: what
+//! is committed is a chain of the store, the others are containers, mounted as overlays.
 //!
 //! On top of it, and knowing nothing but the contract: layers come in ([`apply_layer`], [`apply_layers`]) and go out
 //! ([`create_diff`]), and a root is made ready for a runtime ([`init_rootfs`]). Mounts are data ([`Mount`]) until a
@@ -19,26 +15,23 @@
 //! | file | what |
 //! |---|---|
 //! | `contract.rs` | the trait, and what it speaks of |
-//! | `filter.rs`, `pattern.rs` | which snapshots to tell of |
-//! //! | `layered.rs`, `copying.rs` | the two implementations |
+//! | `filter.rs` | which snapshots to list |
+//! | `layered.rs` | snapshots in the store |
 //! | `mounter.rs` | mounts, from data to the kernel |
 //! | `apply.rs`, `diff.rs`, `init.rs` | layers in, layers out, directories for runtimes |
 
 mod apply;
 mod contract;
-mod copying;
 mod diff;
 mod filter;
 mod init;
 mod layered;
 mod mounter;
-mod pattern;
 
 pub use apply::{Applied, Applier, BlobApplier, BlobLayers, LayerDesc, apply_layer, apply_layers};
 pub use contract::{Info, Kind, Labels, Mount, SnapshotOptions, SnapshotUsage, Snapshotter};
-pub use copying::CopyingSnapshots;
 pub use diff::{BlobDiffer, DiffOptions, MountDiffer, create_diff};
 pub use filter::Filter;
 pub use init::init_rootfs;
 pub use layered::StoreSnapshots;
-pub use mounter::{Mounter, RecordingMounter, SystemMounter};
+pub use mounter::{Mounter, SystemMounter};

@@ -7,7 +7,6 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use super::contract::Mount;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -329,62 +328,6 @@ impl Mounter for SystemMounter {
 
     fn unmount(&self, target: &Path) -> Result<()> {
         mount::unmount(target, false).map_err(|error| Reason::UnmountFailed.of_error(error))
-    }
-}
-
-/// Mounts nothing and takes down what it was asked for: for tests without the right to mount.
-///
-/// What is opened is the upper directory, the source of a bind mount, or the topmost lower directory.
-#[derive(Debug, Default)]
-pub struct RecordingMounter {
-    calls: Mutex<Vec<String>>,
-}
-
-impl RecordingMounter {
-    /// What was asked for so far: a verb and, as far as there is one, a path.
-    pub fn calls(&self) -> Vec<String> {
-        self.calls
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    fn record(&self, call: String) {
-        self.calls
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(call);
-    }
-}
-
-impl Mounter for RecordingMounter {
-    fn open(&self, mounts: &[Mount]) -> Result<Dir> {
-        let mount = only(mounts)?;
-        self.record(format!("open {}", mount.kind));
-        if mount.kind == "bind" {
-            return Dir::open(&mount.source, Access::Plain);
-        }
-        let named = |wanted: &[u8]| {
-            let option = mount
-                .options
-                .iter()
-                .find(|option| split(option).0 == wanted);
-            option.and_then(|option| paths(split(option).1).into_iter().next())
-        };
-        let dir = named(b"upperdir").or_else(|| named(b"lowerdir"));
-        Dir::open(&dir.unwrap_or_default(), Access::Plain)
-    }
-
-    fn mount(&self, target: &Path, mounts: &[Mount]) -> Result<()> {
-        for mount in mounts {
-            self.record(format!("mount {} on {}", mount.kind, target.display()));
-        }
-        Ok(())
-    }
-
-    fn unmount(&self, target: &Path) -> Result<()> {
-        self.record(format!("unmount {}", target.display()));
-        Ok(())
     }
 }
 

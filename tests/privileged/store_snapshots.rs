@@ -20,8 +20,7 @@ use std::time::Duration;
 
 use oci_bundle::ErrorKind;
 use oci_bundle::snapshots::{
-    CopyingSnapshots, Info, Mount, Mounter, SnapshotOptions, Snapshotter, StoreSnapshots,
-    SystemMounter,
+    Info, Mount, Mounter, SnapshotOptions, Snapshotter, StoreSnapshots, SystemMounter,
 };
 use oci_bundle::store::{GcOptions, Store, StoreOptions, SyncPolicy};
 
@@ -33,8 +32,6 @@ struct Stage<'a> {
     mounter: SystemMounter,
     directory: PathBuf,
     mounts: Cell<usize>,
-    /// Whether a snapshot can be committed onto a parent that it was not prepared on.
-    can_rebase: bool,
 }
 
 /// Something that is mounted, and unmounted on drop.
@@ -126,7 +123,7 @@ fn in_store(case: fn(&Stage<'_>)) {
     let scratch = Scratch::new(&[]);
     let store = open_store(&scratch.path("store"));
     let snapshots = StoreSnapshots::new(&store).unwrap();
-    let stage = stage(&scratch, &snapshots, true);
+    let stage = stage(&scratch, &snapshots);
     case(&stage);
     // Nothing that a snapshot needs is taken, and nothing is left that no snapshot leads to.
     snapshots.cleanup().unwrap();
@@ -138,19 +135,7 @@ fn in_store(case: fn(&Stage<'_>)) {
     assert_eq!(store.containers().unwrap().len(), kept);
 }
 
-fn by_copying(case: fn(&Stage<'_>)) {
-    let scratch = Scratch::new(&[]);
-    let path = scratch.path("copies");
-    fs::create_dir(&path).unwrap();
-    let snapshots = CopyingSnapshots::new(&path).unwrap();
-    let stage = stage(&scratch, &snapshots, false);
-    case(&stage);
-    snapshots.cleanup().unwrap();
-    let kept = stage.walked(&[]).len();
-    assert_eq!(fs::read_dir(path.join("trees")).unwrap().count(), kept);
-}
-
-fn stage<'a>(scratch: &Scratch, snapshots: &'a dyn Snapshotter, can_rebase: bool) -> Stage<'a> {
+fn stage<'a>(scratch: &Scratch, snapshots: &'a dyn Snapshotter) -> Stage<'a> {
     let directory = scratch.path("mounts");
     fs::create_dir(&directory).unwrap();
     fs::create_dir(scratch.path("mounter")).unwrap();
@@ -159,7 +144,6 @@ fn stage<'a>(scratch: &Scratch, snapshots: &'a dyn Snapshotter, can_rebase: bool
         mounter: SystemMounter::new(scratch.path("mounter")),
         directory,
         mounts: Cell::new(0),
-        can_rebase,
     }
 }
 
@@ -172,16 +156,6 @@ macro_rules! suite {
                 #[ignore = "needs root: run with -- --include-ignored"]
                 fn $case() {
                     in_store($module::$case);
-                }
-            )*
-        }
-        mod by_full_copies {
-            use super::*;
-            $(
-                #[test]
-                #[ignore = "needs root: run with -- --include-ignored"]
-                fn $case() {
-                    by_copying($module::$case);
                 }
             )*
         }

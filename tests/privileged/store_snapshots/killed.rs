@@ -63,7 +63,7 @@ fn a_death_anywhere_leaves_one_state_or_the_next() {
         let path = scratch.path("store");
         let store = open_store(&path);
         let snapshots = StoreSnapshots::new(&store).unwrap();
-        let stage = stage(&scratch, &snapshots, true);
+        let stage = stage(&scratch, &snapshots);
         stage.layer("base", None, |root| {
             fs::write(root.join("old"), "old").unwrap();
         });
@@ -115,7 +115,7 @@ fn check(scratch: &Scratch, store: &Store, before: State) -> State {
     for directory in ["mounts", "mounter"] {
         fs::remove_dir_all(scratch.path(directory)).unwrap();
     }
-    let stage = stage(scratch, &snapshots, true);
+    let stage = stage(scratch, &snapshots);
     let (key, name) = (snapshots.stat("key"), snapshots.stat("name"));
     let found = match (key, name) {
         (Ok(key), Err(_)) => {

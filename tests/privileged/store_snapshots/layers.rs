@@ -12,8 +12,7 @@ use oci_bundle::image::{ChainId, Descriptor, DiffId};
 use oci_bundle::progress::Silent;
 use oci_bundle::snapshots::{
     Applied, Applier, BlobApplier, BlobDiffer, BlobLayers, DiffOptions, LayerDesc, Mount,
-    RecordingMounter, Snapshotter, StoreSnapshots, apply_layer, apply_layers, create_diff,
-    init_rootfs,
+    Snapshotter, StoreSnapshots, apply_layer, apply_layers, create_diff, init_rootfs,
 };
 use oci_bundle::store::{CommitOptions, ContainerMeta, GcOptions, Key, MountOptions, Reason};
 use oci_bundle::{ErrorKind, Result};
@@ -292,7 +291,7 @@ fn layers_unpacked_side_by_side_are_those_applied_in_their_order() {
     let scratch = Scratch::new(&["tar"]);
     let store = open_store(&scratch.path("store"));
     let snapshots = StoreSnapshots::new(&store).unwrap();
-    let stage = stage(&scratch, &snapshots, true);
+    let stage = stage(&scratch, &snapshots);
     let blobs = MemoryStore::new();
     let layers = image(&blobs, &stage.directory);
     let diff_ids: Vec<DiffId> = layers.iter().map(LayerDesc::diff_id).collect();
@@ -310,7 +309,7 @@ fn layers_unpacked_side_by_side_are_those_applied_in_their_order() {
     // Applying finds all of it there.
     let applier = BlobApplier {
         blobs: &blobs,
-        mounter: &RecordingMounter::default(),
+        mounter: &stage.mounter,
     };
     apply_layers(&snapshots, &applier, &layers).unwrap();
     // Without the snapshots, nothing needs the layers.
@@ -363,7 +362,7 @@ fn a_container_becomes_a_layer_on_its_chain() {
     let scratch = Scratch::new(&[]);
     let store = open_store(&scratch.path("store"));
     let snapshots = StoreSnapshots::new(&store).unwrap();
-    let stage = stage(&scratch, &snapshots, true);
+    let stage = stage(&scratch, &snapshots);
     stage.layer("base", None, |root| {
         for name in ["kept", "gone", "changed"] {
             fs::write(root.join(name), name).unwrap();
