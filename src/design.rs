@@ -150,6 +150,21 @@
 //! ([`store::names`](crate::store::names)), so that `gc` and `check` see what keeps a chain. The names of overlayfs
 //! attributes stay in `fs`, because mounts are made with them and reading them is a file-system call.
 //!
+//! **With `--layers tar`, a layer is its tar file**, and a chain is one EROFS image of the merged tree that refers to such files as
+//! extra devices (`store/erofs/`, `erofs/`). The tree is that of [`layer::view`](crate::layer::view), to which the flat unpack is
+//! held too, so there are no whiteouts, patches and variants in it. To the rest of the store the image is one layer of its chain,
+//! like a merged one, below a patch that has the root only: that overlay has two lower directories, so a view that is only read
+//! needs no mount of another kind. An index beside each tar file has its entries, so that a further image does not read the
+//! files again. What is not whole in a tar file (sparse files) is written out to a second file beside it.
+//!
+//! **An image is mounted once, in the store**, as long as a mount of the store needs it; two mounts would be two page caches. A lock
+//! that is shared by those who are about to mount something on an image keeps it there. The kernel trusts what it finds in
+//! an image: its digest is recorded, and the sizes of the files are looked at before each mount.
+//!
+//! **Where a chain in this form is in the way of something that needs directories**, a layer laid on it by a commit for one, the
+//! directories are unpacked from the tar files. Images that EROFS or an overlay on it cannot show (names and values beyond its
+//! limits, attributes of overlayfs) are unpacked into directories, and so are those with digests by SHA-512.
+//!
 //! **The invariant is flat equality**: the overlay of an image is its flat unpack, entry for entry, link counts of files
 //! included. Where a patch of empty directories cannot bring that about, the layer is made once more *over the mounted
 //! chain below*, by the very code of the flat unpack; so a variant is right by construction. Overlayfs breaks sets of hard

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use oci_bundle::fs::mount::MountMethod;
 use oci_bundle::fs::{fault, probe};
 use oci_bundle::ops::store::OverlayBundle;
-use oci_bundle::store::{LeasedStore, StoreOptions, SyncPolicy};
+use oci_bundle::store::{LayersOption, LeasedStore, StoreOptions, SyncPolicy};
 use oci_bundle::{Error, ErrorKind, Result};
 
 use super::args::path_parser;
@@ -26,6 +26,11 @@ pub struct StoreArgs {
     /// another store, whose layers are used and which is never written to, can be given several times
     #[arg(long, value_name = "dir", value_parser = path_parser())]
     additional_store: Vec<PathBuf>,
+
+    /// how layers of new images are kept: as directories (dir), as tar files that are mounted by EROFS (tar; Linux 6.12, root),
+    /// or so where that works (auto) (default: "dir")
+    #[arg(long, value_name = "form", value_parser = layers)]
+    layers: Option<LayersOption>,
 
     /// don't wait for layers to be on the disk before they are used
     #[arg(long)]
@@ -49,6 +54,10 @@ impl StoreArgs {
         if self.no_sync {
             options.sync = SyncPolicy::None;
         }
+        let from_environment = environment("BUNDLE_LAYERS");
+        let from_environment = from_environment.as_deref().map(OsStr::to_string_lossy);
+        let from_environment = from_environment.map(|text| layers(&text)).transpose()?;
+        options.layers = self.layers.or(from_environment).unwrap_or_default();
         options.mount_method = mount_method()?;
         options.id_mapped_mounts = environment("BUNDLE_NO_IDMAP").is_none();
         watch_for_faults();
@@ -69,6 +78,19 @@ impl StoreArgs {
                 .unwrap_or_else(|_| StoreOptions::new(path))
         })
     }
+}
+
+fn layers(text: &str) -> Result<LayersOption> {
+    Ok(match text {
+        "auto" => LayersOption::Auto,
+        "tar" => LayersOption::Tar,
+        "dir" => LayersOption::Dir,
+        _ => {
+            let message = format!("unknown form of layers {text:?}");
+            let error = Error::new(ErrorKind::InvalidInput, message);
+            return Err(error.with_hint("the forms are dir, tar and auto"));
+        }
+    })
 }
 
 /// A variable of the environment that is set to something.

@@ -37,6 +37,4 @@ mod tests;
 mod write;
 mod xattrs;
 
-#[cfg(test)]
-pub(crate) use plan::Device;
-pub(crate) use plan::{BlockSize, DataPlace, Extent, ImageOptions, Plan, Source};
+pub(crate) use plan::{BlockSize, DataPlace, Device, Extent, ImageOptions, Plan, Source};

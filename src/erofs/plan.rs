@@ -35,7 +35,6 @@ pub(crate) enum DataPlace {
     /// In the image: the caller writes it to its [`Extent`].
     Inside,
     /// On an extra device, counted from 1, from this block on.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no caller has devices yet"))]
     Device { device: u16, block: u32 },
 }
 

@@ -13,9 +13,16 @@ use crate::progress::Progress;
 /// How many different warnings a layer may cause.
 const MAX_WARNINGS: usize = 1000;
 
-/// Whether the kernel keeps an attribute on an inode of this type: `user.*` it has on files and directories only.
+/// Whether the kernel keeps an attribute on an inode of this type: `user.*` it has on files and directories only, ACLs on
+/// everything but symbolic links.
 pub(super) fn can_hold(kind: InodeKind, name: &[u8]) -> bool {
-    matches!(kind, InodeKind::File | InodeKind::Directory) || !name.starts_with(b"user.")
+    match kind {
+        InodeKind::File | InodeKind::Directory => true,
+        InodeKind::Symlink => {
+            !name.starts_with(b"user.") && !name.starts_with(b"system.posix_acl_")
+        }
+        _ => !name.starts_with(b"user."),
+    }
 }
 
 /// Translates entries to metadata and gathers what could not be kept.

@@ -33,6 +33,7 @@ mod dirs;
 mod forward_links;
 mod frame;
 mod generate;
+mod keep;
 mod notes;
 mod options;
 mod path;
@@ -50,6 +51,7 @@ pub use generate::{
     GenerateOptions, InsertOptions, Insertion, Packed, generate_insert_layer, generate_layer,
     generate_linked_layer,
 };
+pub(crate) use keep::{IndexReader, KeepTo, Kept, keep_layer};
 pub use options::ApplyOptions;
 pub(crate) use path::relative_path;
 pub use path::{ROOTFS_NAME, clean_path};

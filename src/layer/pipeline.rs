@@ -311,6 +311,7 @@ pub(super) fn drive(
     for message in framed {
         match message {
             Framed::Chunk(mut chunk) => {
+                consumer.chunk(&chunk.data[..chunk.used])?;
                 for step in chunk.steps.drain(..) {
                     consumer.step(step, &chunk.data[..chunk.used])?;
                 }

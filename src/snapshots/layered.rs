@@ -115,7 +115,7 @@ impl<'s> StoreSnapshots<'s> {
             return Ok(());
         }
         let top = chain.layers.first();
-        let top = top.map(|layer| usage(&self.store.layer(layer)?.content()?));
+        let top = top.map(|layer| self.store.layer_usage(layer));
         let taken = top.transpose()?;
         let locked = self.records.lock()?;
         if self.records.find(&name)?.is_some() {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::form::LayerForm;
 use super::id::LayerId;
 use super::json;
 use super::patch::PatchId;
@@ -61,8 +62,18 @@ impl Chain {
     /// All layers that stay as long as it does: those that are stacked, and those that it names. Where a variant or a merged
     /// layer is stacked in the place of one of these, that one is still what chains which are laid on this one are made of.
     pub fn needs(&self) -> BTreeSet<LayerId> {
-        let named = self.diff_ids.iter().map(LayerId::of);
+        let form = self.form();
+        let named = self.diff_ids.iter().filter_map(|id| form.layer(id));
         named.chain(self.layers.iter().cloned()).collect()
+    }
+
+    /// The form in which its layers are kept.
+    pub fn form(&self) -> LayerForm {
+        if self.layers.iter().any(LayerId::is_erofs) {
+            LayerForm::Tar
+        } else {
+            LayerForm::Dir
+        }
     }
 
     fn record(&self) -> Record {

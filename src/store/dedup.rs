@@ -56,7 +56,10 @@ impl Store {
         let layers = if layers.is_empty() { &all } else { layers };
         let mut contents: Vec<Dir> = Vec::new();
         let (mut firsts, mut report) = (HashMap::new(), DedupReport::default());
-        for (number, id) in layers.iter().enumerate() {
+        for id in layers {
+            if id.is_tar() || id.is_erofs() {
+                continue;
+            }
             let layer = self.layer(id)?;
             contents.push(layer.content()?);
             let mut record =
@@ -79,7 +82,7 @@ impl Store {
                     firsts.insert(
                         (digest, size),
                         First {
-                            layer: number,
+                            layer: contents.len() - 1,
                             path,
                         },
                     );
@@ -88,7 +91,7 @@ impl Store {
                 let First { layer, path } = first;
                 let places = [
                     (&contents[*layer], &path[..]),
-                    (&contents[number], &entry.path[..]),
+                    (&contents[contents.len() - 1], &entry.path[..]),
                 ];
                 let saved =
                     share(places, size).context(|| format!("share blocks of layer {id}"))?;

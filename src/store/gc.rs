@@ -8,13 +8,14 @@
 
 use std::collections::BTreeSet;
 
+use super::form::LayerForm;
 use super::id::{Key, LayerId};
 use super::patch::PatchId;
 use super::place::Store;
 use crate::error::Result;
 use crate::fs::usage::usage;
 use crate::fs::{atomic, fault, mount};
-use crate::image::ChainId;
+use crate::image::{ChainId, DiffId};
 use oci_cas::Digest;
 
 /// What `gc` takes.
@@ -69,6 +70,7 @@ impl Store {
             if !options.dry_run {
                 report.leftovers += self.forget_dead_mounts()?;
                 report.leftovers += self.forget_temporaries()?;
+                self.unmount_idle_images()?;
                 self.forget_locks()?;
             }
         }
@@ -147,12 +149,12 @@ impl Store {
         for image in self.images()? {
             if !report.images.contains(image.digest()) {
                 used.insert(image.chain_id());
-                // Also where its chain is not recorded.
-                layers.extend(image.diff_ids.iter().map(LayerId::of));
+                layers.extend(self.layers_named_by(image.chain_id().as_ref(), &image.diff_ids)?);
             }
         }
         for snapshot in self.committed_snapshots()? {
-            layers.extend(snapshot.diff_ids.iter().map(LayerId::of));
+            let chain = snapshot.chain.as_ref();
+            layers.extend(self.layers_named_by(chain, &snapshot.diff_ids)?);
         }
         for chain in used
             .iter()
@@ -183,6 +185,7 @@ impl Store {
             }
             report.bytes += usage(self.layer(&id)?.dir())?.bytes;
             if !options.dry_run {
+                self.unmount_erofs(&id)?;
                 let _ = self.throw_away(&self.layer_parent(&id)?, id.place().1.as_bytes())?;
                 fault::point("gc-layer");
             }
@@ -200,6 +203,18 @@ impl Store {
             report.patches.push(id);
         }
         Ok(())
+    }
+
+    /// The layers that a root names, in the form of its chain; in every form, where that is not recorded.
+    fn layers_named_by(
+        &self,
+        chain: Option<&ChainId>,
+        diff_ids: &[DiffId],
+    ) -> Result<BTreeSet<LayerId>> {
+        Ok(match self.recorded_chain(chain)? {
+            Some(chain) => chain.needs(),
+            None => diff_ids.iter().flat_map(LayerForm::all).collect(),
+        })
     }
 
     /// Removes records that were being written when their processes died. Whoever writes one has a lease.

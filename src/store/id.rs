@@ -18,6 +18,7 @@ const SHORT: usize = 32;
 ///
 /// As text, and as a path below `layers/`: `sha256/<hex>`, followed for a variant by `+c` (made for the chain below it) or
 /// `+m` (owners changed by a map) and the start of a digest, which is zeros for the chain without layers; `merged/<hex>` is the bottom of a chain as one layer.
+/// `tar/<hex>` is a layer as a tar file, `erofs/<hex>` all layers of a chain as an image that refers to such files.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LayerId(String);
 
@@ -47,16 +48,42 @@ impl LayerId {
         Self(format!("merged/{}", chain.digest().encoded()))
     }
 
-    /// The digest of its stream; none for a merged layer.
+    /// The layer as the tar file that it is. Only layers named by SHA-256 are kept so.
+    pub fn tar(diff_id: &DiffId) -> Option<Self> {
+        let is_sha256 = diff_id.0.algorithm() == Algorithm::Sha256;
+        is_sha256.then(|| Self(format!("tar/{}", diff_id.0.encoded())))
+    }
+
+    /// All layers of a chain as one EROFS image, which refers to their tar files.
+    pub fn erofs(chain: &ChainId) -> Self {
+        Self(format!("erofs/{}", chain.digest().encoded()))
+    }
+
+    /// Whether it is a tar file.
+    pub fn is_tar(&self) -> bool {
+        self.0.starts_with("tar/")
+    }
+
+    /// Whether it is an EROFS image.
+    pub fn is_erofs(&self) -> bool {
+        self.0.starts_with("erofs/") && !self.0.contains('+')
+    }
+
+    /// The digest of its stream; none for a merged layer and for an EROFS image.
     pub fn diff_id(&self) -> Option<DiffId> {
         let (algorithm, rest) = self.0.split_once('/')?;
+        let algorithm = if algorithm == "tar" {
+            "sha256"
+        } else {
+            algorithm
+        };
         let encoded = rest.split('+').next()?;
         format!("{algorithm}:{encoded}").parse().ok()
     }
 
     /// Whether it is the layer by itself.
     pub fn is_plain(&self) -> bool {
-        self.diff_id().is_some() && !self.0.contains('+')
+        !self.is_tar() && self.diff_id().is_some() && !self.0.contains('+')
     }
 
     /// The layer that this one is a copy of, with other owners.
@@ -65,11 +92,13 @@ impl LayerId {
     }
 
     /// The directories that layers are in, below `layers/`.
-    pub(crate) fn directories() -> [String; 3] {
+    pub(crate) fn directories() -> [String; 5] {
         [
             Algorithm::Sha256.to_string(),
             Algorithm::Sha512.to_string(),
             "merged".to_owned(),
+            "tar".to_owned(),
+            "erofs".to_owned(),
         ]
     }
 
@@ -102,7 +131,10 @@ impl FromStr for LayerId {
         let (kind, rest) = text.split_once('/').ok_or_else(invalid)?;
         let mut parts = rest.split('+');
         let encoded = parts.next().unwrap_or_default();
-        let algorithm = if kind == "merged" { "sha256" } else { kind };
+        let algorithm = match kind {
+            "merged" | "tar" | "erofs" => "sha256",
+            kind => kind,
+        };
         let digest = format!("{algorithm}:{encoded}").parse::<Digest>();
         digest.map_err(|_| invalid())?;
         for variant in parts {
@@ -187,6 +219,8 @@ mod tests {
             LayerId::over(&diff_id(), Some(&chain)),
             LayerId::over(&diff_id(), Some(&chain)).remapped(&map),
             LayerId::merged(&chain),
+            LayerId::erofs(&chain),
+            LayerId::tar(&diff_id()).unwrap(),
         ] {
             assert_eq!(id.to_string().parse::<LayerId>().unwrap(), id);
         }

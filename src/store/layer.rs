@@ -14,6 +14,7 @@ use super::record::Record;
 use super::text::Text;
 use crate::error::{ErrorKind, Result};
 use crate::fs::tree::Tree;
+use crate::fs::usage::{Usage, usage};
 use crate::fs::{Dir, MarkNamespace};
 use crate::layer::{Changeset, ImpliedDir, LinkBelow};
 
@@ -55,9 +56,18 @@ impl Layer {
     ///
     /// # Errors
     ///
-    /// Fails if the directory cannot be opened.
+    /// Fails if the directory cannot be opened. A layer that is kept as a tar file has none.
     pub fn content(&self) -> Result<Dir> {
         self.dir.open_dir(CONTENT)
+    }
+
+    /// What it takes on disk.
+    pub(crate) fn usage(&self) -> Result<Usage> {
+        if self.id.is_tar() || self.id.is_erofs() {
+            // What is mounted in it is not on the same file system, and not counted.
+            return usage(&self.dir);
+        }
+        usage(&self.content()?)
     }
 
     /// What the store knows of it.
@@ -125,7 +135,13 @@ impl Store {
 
     /// A layer of one of the additional stores, and which one that is.
     pub(crate) fn find_additional_layer(&self, id: &LayerId) -> Result<Option<(&Self, Layer)>> {
-        for (place, store) in self.additional_stores().iter().enumerate() {
+        // Where it is mounted is for its own store to say.
+        let stores = if id.is_erofs() {
+            &[]
+        } else {
+            self.additional_stores()
+        };
+        for (place, store) in stores.iter().enumerate() {
             if let Some(dir) = store.own_layer(id)? {
                 let (id, place) = (id.clone(), Some(place));
                 let layer = Layer {

@@ -5,6 +5,7 @@
 //! ```text
 //! store.json               form of the store, and where overlayfs keeps its marks in it
 //! lock                     shared by whoever relies on layers, exclusive for `gc`
+//! layers/tar|erofs/<id>/   layers as tar files, chains as images that refer to them (`erofs/`)
 //! layers/<id>/             one layer: fs/ (content), record (what it must be), meta.json
 //! patches/<digest>/        directories that lie on top of the layers of a chain
 //! chains/<chain id>.json   which layers, in which order, over which patch
@@ -47,6 +48,8 @@ pub mod check;
 pub(crate) mod commit;
 pub(crate) mod container;
 mod dedup;
+mod erofs;
+mod form;
 mod gc;
 pub(crate) mod id;
 mod image;
@@ -73,6 +76,7 @@ pub use chain::{Chain, MAX_LOWERS};
 pub use commit::{CommitOptions, Committed};
 pub use container::{BUNDLE_FILE, Container, ContainerMeta};
 pub use dedup::DedupReport;
+pub use form::{LayerForm, LayersOption};
 pub use gc::{GcOptions, GcReport};
 pub use id::{Key, LayerId};
 pub use image::{StoredImage, name_in_layout};

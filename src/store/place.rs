@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::form::LayersOption;
 use super::id::LayerId;
 use super::json;
 use super::reason::Reason;
@@ -29,6 +30,9 @@ const LOCK: &[u8] = b"lock";
 /// The lock, among those of `locks/`, that whoever comes to the store passes. Who waits to have the store alone holds it,
 /// so that the store gets empty at some time however many come.
 const GATE: &[u8] = b"gate";
+
+/// The lock, among those of `locks/`, of those who are about to mount something on an EROFS image.
+pub(crate) const IMAGES: &[u8] = b"images";
 
 /// How long the gate is kept shut before those who wait there are let in again: somebody may be in the store for hours.
 const SHUT: Duration = Duration::from_secs(1);
@@ -72,6 +76,8 @@ pub struct StoreOptions {
     pub lock_timeout: Duration,
     /// How many layers are unpacked at once.
     pub jobs: usize,
+    /// In which form new images are kept.
+    pub layers: LayersOption,
 }
 
 impl StoreOptions {
@@ -87,6 +93,7 @@ impl StoreOptions {
             id_mapped_mounts: true,
             lock_timeout: Duration::from_mins(10),
             jobs: cores.min(8),
+            layers: LayersOption::default(),
         }
     }
 }
@@ -244,6 +251,11 @@ impl Store {
     /// One process at a time for each name: a layer in the making, a container.
     pub(crate) fn lock_name(&self, name: &str) -> Result<LockFile> {
         self.lock(&self.sub("locks")?, name.as_bytes(), LockMode::Exclusive)
+    }
+
+    /// Keeps images that are mounted from being unmounted because nothing needs them.
+    pub(crate) fn keep_images(&self) -> Result<LockFile> {
+        self.lock(&self.sub("locks")?, IMAGES, LockMode::Shared)
     }
 
     fn lock(&self, dir: &Dir, name: &[u8], mode: LockMode) -> Result<LockFile> {

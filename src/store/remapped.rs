@@ -6,6 +6,7 @@ use std::io::{BufReader, BufWriter};
 use oci_cas::{Algorithm, Digest};
 
 use super::chain::Chain;
+use super::form::LayerForm;
 use super::id::LayerId;
 use super::layer::{CONTENT, LAYER, LayerMeta, RECORD, now, write_meta};
 use super::mounting::ChainLowers;
@@ -13,7 +14,7 @@ use super::patch::{Attributes, Patch, PatchId};
 use super::place::Store;
 use super::remap::{remap_layer, remap_record};
 use super::unpack::lock_of;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::fs::descent::Descent;
 use crate::fs::{Dir, MapOptions, fault};
 
@@ -24,6 +25,11 @@ impl Store {
         chain: &Chain,
         maps: &MapOptions,
     ) -> Result<(PatchId, ChainLowers)> {
+        if chain.form() == LayerForm::Tar {
+            let message = "layers that are kept as tar files have no copies with other owners";
+            return Err(Error::new(ErrorKind::Unsupported, message)
+                .with_hint("unpack the image into a store with --layers dir"));
+        }
         let patch = self.remapped_patch(&self.patch(&chain.patch)?, maps)?;
         let layers = chain.layers.iter().map(|id| self.remapped_layer(id, maps));
         let layers: Vec<_> = layers.collect::<Result<_>>()?;

@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::chain::Chain;
+use super::form::{LayerForm, is_beyond_erofs};
 use super::id::LayerId;
 use super::layer::{CONTENT, LayerMeta, now, write_meta, write_record};
 use super::patch::Attributes;
@@ -90,7 +91,19 @@ impl Store {
         if let Some(chain) = self.find_chain(ChainId::of(diff_ids).as_ref())? {
             return Ok(chain);
         }
-        self.unpack_missing(diff_ids, provider, limits, progress)?;
+        if self.keeps_tars(diff_ids)? {
+            self.unpack_missing(diff_ids, LayerForm::Tar, provider, limits, progress)?;
+            match self.register_erofs(diff_ids) {
+                Err(error) if is_beyond_erofs(&error) => {
+                    let why = error.chain();
+                    progress.warn(format_args!(
+                        "the image is unpacked into directories: {why}"
+                    ));
+                }
+                other => return other,
+            }
+        }
+        self.unpack_missing(diff_ids, LayerForm::Dir, provider, limits, progress)?;
         self.register(diff_ids, provider, progress)
     }
 
@@ -98,13 +111,16 @@ impl Store {
     fn unpack_missing(
         &self,
         diff_ids: &[DiffId],
+        form: LayerForm,
         provider: &dyn LayerProvider,
         limits: &UnpackLimits,
         progress: &dyn Progress,
     ) -> Result<()> {
         let mut missing = BTreeMap::new();
         for (index, diff_id) in diff_ids.iter().enumerate() {
-            let id = LayerId::of(diff_id);
+            let Some(id) = form.layer(diff_id) else {
+                continue;
+            };
             if !self.has_layer(&id)? {
                 missing.entry(id).or_insert(Job { index, diff_id });
             }
@@ -128,11 +144,17 @@ impl Store {
         // The lowest first: they tend to be the largest.
         jobs.sort_by_key(|job| std::cmp::Reverse(job.index));
         let staging = self.staging()?;
-        let staged = jobs.iter().map(|job| (job.index, LayerId::of(job.diff_id)));
+        let staged = jobs
+            .iter()
+            .filter_map(|job| Some((job.index, form.layer(job.diff_id)?)));
         let staged: Vec<_> = staged.collect();
         self.write_behind(|| {
             self.stage_all(jobs, staging.dir(), &|index, diff_id, dir| {
-                self.stage_layer(dir, provider.open(index)?, diff_id, limits, progress)
+                let source = provider.open(index)?;
+                match form {
+                    LayerForm::Tar => Self::stage_tar(dir, source, diff_id, limits),
+                    LayerForm::Dir => self.stage_layer(dir, source, diff_id, limits, progress),
+                }
             })
         })?;
         fault::point("unpack-staged");

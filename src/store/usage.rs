@@ -31,6 +31,6 @@ impl Store {
     ///
     /// [`Reason::LayerUnknown`](super::Reason::LayerUnknown) if there is no such layer, and if it cannot be read.
     pub fn layer_usage(&self, id: &LayerId) -> Result<Usage> {
-        usage(&self.layer(id)?.content()?)
+        self.layer(id)?.usage()
     }
 }

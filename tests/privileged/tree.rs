@@ -145,7 +145,9 @@ pub fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
             continue;
         }
         let mut value = vec![0; 1 << 16];
-        let size = lgetxattr(path, OsStr::from_bytes(name), &mut value[..]).unwrap();
+        let name_text = OsStr::from_bytes(name);
+        let size = lgetxattr(path, name_text, &mut value[..])
+            .unwrap_or_else(|errno| panic!("{}: {}: {errno}", path.display(), name_text.display()));
         value.truncate(size);
         found.insert(String::from_utf8_lossy(name).into_owned(), value);
     }

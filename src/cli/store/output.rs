@@ -228,6 +228,8 @@ pub fn layer(store: &Store, id: &oci_bundle::store::LayerId) -> Result<Value> {
     let meta = found.meta()?;
     let changes = &meta.changeset;
     let kind = match (id.diff_id(), id.is_plain()) {
+        _ if id.is_tar() => "tar",
+        _ if id.is_erofs() => "erofs",
         (None, _) => "merged",
         (_, true) => "plain",
         (_, false) => "variant",
@@ -243,7 +245,9 @@ pub fn layer(store: &Store, id: &oci_bundle::store::LayerId) -> Result<Value> {
     set("size", changes.size.into());
     set("files", changes.files.into());
     set("read_only", found.is_read_only().into());
-    insert_path(&mut members, "path", found.content()?.path());
+    if !id.is_tar() {
+        insert_path(&mut members, "path", found.content()?.path());
+    }
     Ok(Value::Object(members))
 }
 

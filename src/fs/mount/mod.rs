@@ -18,6 +18,7 @@
 //! | `legacy.rs` | the way by `mount(2)` |
 //! | `fuse.rs` | the way by fuse-overlayfs |
 //! | `attach.rs` | a detached mount; bind mounts; unmounting |
+//! | `erofs.rs` | EROFS images out of files |
 //! | `idmap.rs` | mounts that show other owners |
 //! | `id.rs` | which mount something is on |
 //! | `namespace.rs` | mount namespaces |
@@ -27,6 +28,7 @@
 
 mod attach;
 mod context;
+mod erofs;
 mod features;
 mod fuse;
 mod holders;
@@ -41,6 +43,7 @@ mod overlay;
 mod table;
 
 pub use attach::{Mount, bind, check_privilege, unmount, unmount_at};
+pub use erofs::{FileBelow, mount_erofs};
 pub use features::{Answer, Features, FileSystem, sweep_probes};
 pub use holders::{Hold, Holder, holders};
 pub use id::{MountId, by_id};

@@ -92,6 +92,24 @@ impl View {
         last.ok_or_else(|| Error::new(ErrorKind::Io, "the layer was not read"))
     }
 
+    /// Adds a layer on top, given as its entries without their contents.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`View::add_layer`] that come of what the layer says, and of the entries.
+    pub(crate) fn add_entries(
+        &mut self,
+        entries: impl Iterator<Item = Result<Entry>>,
+        options: &ViewOptions,
+    ) -> Result<()> {
+        let mut merger = Merger::new(self, options.memory_size);
+        for entry in entries {
+            merger.begin(&entry?)?;
+            merger.end(None);
+        }
+        merger.finish_layer()
+    }
+
     /// Adds layers, bottom first. Each comes with the algorithm by which its stream is to be hashed; `on_layer` is
     /// called after each with the result, and may end the work by an error. On failure part of the layers is in the
     /// view.

@@ -48,7 +48,7 @@ impl StoreUsage {
     pub fn of(store: &LeasedStore) -> Result<Self> {
         let mut found = Self::default();
         for id in store.layers()? {
-            let taken = usage(&store.layer(&id)?.content()?)?;
+            let taken = store.layer_usage(&id)?;
             found.layers.push((id, taken));
         }
         for container in store.containers()? {

@@ -47,7 +47,8 @@ impl Known {
         let plain = id.before_map();
         let has = |chain: &&Chain| {
             let mut layers = chain.layers.iter();
-            layers.any(|layer| layer == id || Some(layer) == plain.as_ref())
+            let is_kept = || id.is_tar() && chain.needs().contains(id);
+            layers.any(|layer| layer == id || Some(layer) == plain.as_ref()) || is_kept()
         };
         self.chains.iter().filter(has).collect()
     }

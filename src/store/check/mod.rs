@@ -19,6 +19,7 @@
 
 mod compare;
 mod finding;
+mod kept;
 mod known;
 mod layer;
 mod patch;

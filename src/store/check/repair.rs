@@ -97,7 +97,7 @@ impl Store {
 fn rank(object: &Object) -> u8 {
     match object {
         Object::Mount(_) => 0,
-        Object::Layer(id) if id.is_plain() => 1,
+        Object::Layer(id) if id.is_plain() || id.is_tar() => 1,
         Object::Patch(_) => 2,
         Object::Layer(id) if id.before_map().is_some() => 5,
         // A merged layer is a copy of others, variants among them.
@@ -175,12 +175,14 @@ impl Repair<'_> {
 
     fn layer(&self, id: &LayerId) -> Result<Action> {
         let chains = self.known.chains_with(id);
-        if !id.is_plain() {
+        if !id.is_plain() && !id.is_tar() {
             // Before anything goes, it must be at hand of what it is made again.
             if let (Some(diff_id), None) = (id.diff_id(), id.before_map()) {
                 drop(open_blob(self.store, self.blobs, &diff_id)?);
             }
             let (dir, name) = id.place();
+            self.refuse_mounted(&chains)?;
+            self.store.unmount_erofs(id)?;
             self.take_away(&format!("layers/{dir}"), name, &chains)?;
             if id.before_map().is_some() {
                 // It is made again by the next mount with these owners.
@@ -195,13 +197,20 @@ impl Repair<'_> {
         let made = staging.dir().create_new_dir(LAYER, 0o700)?;
         let source = open_blob(self.store, self.blobs, &diff_id)?;
         let limits = UnpackLimits::default();
-        self.store
-            .stage_layer(&made, source, &diff_id, &limits, self.progress)
-            .context(|| "unpack it again")?;
+        let staged = if id.is_tar() {
+            Store::stage_tar(&made, source, &diff_id, &limits)
+        } else {
+            self.store
+                .stage_layer(&made, source, &diff_id, &limits, self.progress)
+        };
+        staged.context(|| "unpack it again")?;
         self.store.sync()?;
         let thrown = {
             let _alone = self.store.exclusive()?;
             self.refuse_mounted(&chains)?;
+            for layer in chains.iter().flat_map(|chain| &chain.layers) {
+                self.store.unmount_erofs(layer)?;
+            }
             let parent = self.store.layer_parent(id)?;
             let name = id.place().1.as_bytes();
             let thrown = self.store.throw_away(&parent, name)?;

@@ -93,7 +93,7 @@ impl Store {
     /// [`ErrorKind::Busy`] if others use the store for longer than the lock may be waited for, and whatever keeps the
     /// store from being read or written.
     pub fn sweep(&self) -> Result<usize> {
-        let _alone = self.exclusive()?;
+        let alone = self.exclusive()?;
         let staging = self.sub("staging")?;
         let mut removed = crate::fs::mount::sweep(&staging)?;
         for name in staging.names()? {
@@ -102,7 +102,10 @@ impl Store {
                 removed += 1;
             }
         }
-        Ok(removed + self.empty_trash()? + self.forget_dead_mounts()?)
+        let removed = removed + self.empty_trash()? + self.forget_dead_mounts()?;
+        drop(alone);
+        self.unmount_idle_images()?;
+        Ok(removed)
     }
 
     /// What killed processes have left. As long as others use the store, theirs cannot be told from that, and nothing is.
@@ -168,6 +171,11 @@ impl Store {
                 return Ok(Vec::new());
             };
             layer.meta()?;
+            if id.is_tar() || id.is_erofs() {
+                let detail = Self::check_kept(&layer, level)?;
+                let found = detail.map(|detail| problem(ProblemKind::Content, detail));
+                return Ok(found.into_iter().collect());
+            }
             let mut problems = Vec::new();
             for name in layer.dir().names()? {
                 if !LAYER_FILES.contains(&&name[..]) {

@@ -3,6 +3,7 @@
 //! A chain has hundreds of them if its image has, and a process may not have as many descriptors.
 
 use crate::error::{ErrorKind, Result};
+use crate::fs::lock::LockFile;
 use crate::fs::mount::{Lower, Lowers, Mount, UserNamespace, id_mapped};
 use crate::fs::{Dir, MapOptions};
 use crate::store::chain::Chain;
@@ -14,7 +15,7 @@ use crate::store::reason::Reason;
 /// Directories of a store and of the additional ones, topmost first.
 #[derive(Debug)]
 pub(crate) struct ChainLowers {
-    /// The store itself, then the additional ones.
+    /// The store itself, the additional ones, and the roots of EROFS images.
     stores: Vec<Dir>,
     /// The mounts through which the stores are seen, if owners are mapped. The kernel takes nothing of a detached mount
     /// that is gone.
@@ -23,6 +24,8 @@ pub(crate) struct ChainLowers {
     places: Vec<(usize, String)>,
     /// What lies above all of them.
     top: Option<Dir>,
+    /// Keeps the images among them mounted.
+    _images: Option<LockFile>,
 }
 
 impl ChainLowers {
@@ -31,9 +34,17 @@ impl ChainLowers {
         let additional = store.additional_stores();
         let stores = std::iter::once(store).chain(additional);
         let stores = stores.map(|store| store.dir().open_dir(b"."));
+        let mut stores = stores.collect::<Result<Vec<_>>>()?;
+        let has_images = layers.iter().any(LayerId::is_erofs);
+        let images = has_images.then(|| store.keep_images()).transpose()?;
         let mut places = Vec::with_capacity(layers.len() + 1);
         places.extend(patch.map(|id| (0, id.path())));
         for id in layers {
+            if id.is_erofs() {
+                places.push((stores.len(), ".".to_owned()));
+                stores.push(store.erofs_root(id)?);
+                continue;
+            }
             let store = if additional.is_empty() {
                 None
             } else {
@@ -42,10 +53,11 @@ impl ChainLowers {
             places.push((store.map_or(0, |place| place + 1), id.content_path()));
         }
         Ok(Self {
-            stores: stores.collect::<Result<_>>()?,
+            stores,
             mounts: Vec::new(),
             places,
             top: None,
+            _images: images,
         })
     }
 

@@ -134,15 +134,22 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             other => other?,
         };
-        let _in_use = self.shared()?;
-        let _ours = self.lock_target(&target)?;
+        {
+            let _in_use = self.shared()?;
+            let _ours = self.lock_target(&target)?;
+            self.unmount_recorded(&target, lazy)?;
+        }
+        self.unmount_idle_images()
+    }
+
+    fn unmount_recorded(&self, target: &Path, lazy: bool) -> Result<()> {
         for record in self.mounts()? {
             if record.target != target || !record.is_here() {
                 continue;
             }
             if record.is_live()? {
                 fault::point("unmount");
-                mount::unmount(&target, lazy).map_err(|error| match error.kind() {
+                mount::unmount(target, lazy).map_err(|error| match error.kind() {
                     ErrorKind::Busy => Reason::InUse.of_error(error),
                     _ => Reason::UnmountFailed.of_error(error),
                 })?;

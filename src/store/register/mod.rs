@@ -114,6 +114,7 @@ impl<'s> Builder<'s> {
             self.merge()?;
         }
         let plain = LayerId::of(diff_id);
+        self.store.unpack_from_tar(diff_id, self.progress)?;
         let layer = self.store.layer(&plain)?;
         let meta = layer.meta()?;
         let content = layer.content()?;

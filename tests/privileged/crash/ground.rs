@@ -10,7 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use oci_bundle::fs::{Access, Dir};
-use oci_bundle::store::check::{Level, check_layer};
+use oci_bundle::ops::store::check;
+use oci_bundle::progress::Silent;
+use oci_bundle::store::check::{CheckOptions, Level, Object, check_layer};
 use oci_bundle::store::{GcOptions, GcReport, Store, StoreOptions};
 use walkdir::WalkDir;
 
@@ -75,7 +77,9 @@ pub fn reaching() -> Image {
 /// A directory in memory that can be put back as it was.
 pub struct Ground {
     // Unmounted before the directory that it is in is removed.
-    memory: Tmpfs,
+    /// Where all of it is: in memory, or in `scratch`.
+    home: PathBuf,
+    _memory: Option<Tmpfs>,
     scratch: Scratch,
     /// What all commands have in their environment.
     environment: Vec<String>,
@@ -85,8 +89,21 @@ impl Ground {
     pub fn new() -> Self {
         let scratch = Scratch::new(&[]);
         let memory = Tmpfs::mount(scratch.path("memory"), "size=256m,mode=0755");
+        Self::at(memory.path().to_owned(), Some(memory), scratch)
+    }
+
+    /// On a disk: files in memory are not mounted as images.
+    pub fn on_disk() -> Self {
+        let scratch = Scratch::new(&[]);
+        let home = scratch.path("disk");
+        fs::create_dir(&home).unwrap();
+        Self::at(home, None, scratch)
+    }
+
+    fn at(home: PathBuf, memory: Option<Tmpfs>, scratch: Scratch) -> Self {
         let ground = Self {
-            memory,
+            home,
+            _memory: memory,
             scratch,
             environment: Vec::new(),
         };
@@ -96,7 +113,12 @@ impl Ground {
 
     /// With the image in a layout `image`, and what a flat unpack makes of it.
     pub fn with_image(image: Image) -> (Self, Tree) {
-        let ground = Self::new();
+        Self::new().holding(image)
+    }
+
+    /// The same, of another ground.
+    pub fn holding(self, image: Image) -> (Self, Tree) {
+        let ground = self;
         image.write(&ground.path("image"));
         let flat = ground.flat("image");
         (ground, flat)
@@ -112,7 +134,7 @@ impl Ground {
     }
 
     fn work(&self) -> PathBuf {
-        self.memory.path().join("work")
+        self.home.join("work")
     }
 
     /// The path of a name in the directory that commands run in.
@@ -177,7 +199,7 @@ impl Ground {
     /// Remembers the directory as it is. Nothing may be mounted in it.
     pub fn keep(&self) {
         assert_eq!(self.mounted(), BTreeSet::new());
-        let kept = self.memory.path().join("kept");
+        let kept = self.home.join("kept");
         Bounded::new("cp", LONG)
             .arg("-a")
             .arg(self.work())
@@ -191,7 +213,7 @@ impl Ground {
         fs::remove_dir_all(self.work()).unwrap();
         Bounded::new("cp", LONG)
             .arg("-a")
-            .arg(self.memory.path().join("kept"))
+            .arg(self.home.join("kept"))
             .arg(self.work())
             .succeed();
     }
@@ -233,6 +255,8 @@ impl Ground {
         let mut mounted = self.mounted();
         // Where something is for a moment that cannot be mounted without a name. These are for `gc`, or the next mount.
         mounted.retain(|mount| !mount.starts_with(path.join("staging")));
+        // Mounted as long as something needs them, and a killed process leaves that to the next one.
+        mounted.retain(|mount| !mount.starts_with(path.join("layers/erofs")));
         assert_eq!(mounted, known, "what is mounted, and what is known");
     }
 }
@@ -305,7 +329,17 @@ pub fn gc(store: &Path) -> GcReport {
 #[track_caller]
 pub fn assert_sound(path: &Path) {
     let store = opened(path);
-    for id in store.layers().unwrap() {
+    let layers = store.layers().unwrap();
+    if layers.iter().any(|id| id.is_tar() || id.is_erofs()) {
+        let report = check(&store, CheckOptions::default(), &Silent).unwrap();
+        let mut problems = report.problems;
+        problems.retain(|problem| matches!(problem.object, Object::Layer(_)));
+        assert!(problems.is_empty(), "{problems:#?}");
+    }
+    for id in layers {
+        if id.is_tar() || id.is_erofs() {
+            continue;
+        }
         let layer = path.join("layers").join(id.to_string());
         let content = Dir::open(&layer.join("fs"), Access::Plain).unwrap();
         let record = File::open(layer.join("record")).unwrap();

@@ -99,8 +99,7 @@ fn unpack_again(ground: &Ground, command: &[&str], bundle: &str) {
 }
 
 #[track_caller]
-fn assert_unpack_survives_death(image: Image) {
-    let (ground, flat) = Ground::with_image(image);
+fn assert_unpack_survives_death((ground, flat): (Ground, Tree)) {
     ground.keep();
     let expected = undisturbed(&ground, &[], &UNPACK);
     let names = names_in(&ground.path(""));
@@ -116,13 +115,21 @@ fn assert_unpack_survives_death(image: Image) {
 #[test]
 #[ignore = "needs root: run with -- --include-ignored"]
 fn a_first_unpack_may_die_anywhere() {
-    assert_unpack_survives_death(plain());
+    assert_unpack_survives_death(Ground::with_image(plain()));
 }
 
 #[test]
 #[ignore = "needs root: run with -- --include-ignored"]
 fn a_first_unpack_that_makes_a_variant_may_die_anywhere() {
-    assert_unpack_survives_death(reaching());
+    assert_unpack_survives_death(Ground::with_image(reaching()));
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn a_first_unpack_into_tar_files_may_die_anywhere() {
+    let (mut ground, flat) = Ground::on_disk().holding(reaching());
+    ground.set("BUNDLE_LAYERS", "tar");
+    assert_unpack_survives_death((ground, flat));
 }
 
 #[test]

@@ -162,6 +162,12 @@ fn what_layer_stores_get_wrong_is_as_in_the_flat_unpack() {
 
 #[test]
 #[ignore = "needs root: run with -- --include-ignored"]
+fn layers_as_tar_files_are_as_in_the_flat_unpack() {
+    check(&["BUNDLE_LAYERS=tar"], &[]);
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
 fn layers_by_descriptor_are_as_in_the_flat_unpack() {
     check(&["BUNDLE_MOUNT_API=fd"], &[]);
 }

@@ -6,6 +6,7 @@
 //! - `found`: what that has found
 //! - `limits`: many layers, few open files
 //! - `maps`: other owners; `rootless`: ordinary users in user namespaces
+//! - `tars`: layers that are kept as tar files
 //! - `parts`: images of which the store has lost something
 //! - `bundles`: what a command leaves behind, who holds a mount, odd paths, runtimes
 
@@ -18,6 +19,7 @@ mod parts;
 mod property;
 mod recipe;
 mod rootless;
+mod tars;
 
 use std::path::{Path, PathBuf};
 

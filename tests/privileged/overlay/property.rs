@@ -14,7 +14,9 @@ use oci_bundle::ops::store::{OverlayBundle, check, unpack_overlay};
 use oci_bundle::ops::{self, UnpackOptions};
 use oci_bundle::progress::Silent;
 use oci_bundle::store::check::CheckOptions;
-use oci_bundle::store::{GcOptions, LeasedStore, MountOptions, Store, StoreOptions, SyncPolicy};
+use oci_bundle::store::{
+    GcOptions, LayersOption, LeasedStore, MountOptions, Store, StoreOptions, SyncPolicy,
+};
 use oci_bundle::{Error, ErrorKind};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
@@ -36,9 +38,15 @@ pub struct Bench<'s> {
 
 impl<'s> Bench<'s> {
     pub fn new(dir: &'s Path) -> Self {
+        Self::with(dir, LayersOption::Dir)
+    }
+
+    fn with(dir: &'s Path, layers: LayersOption) -> Self {
+        let mut options = store_options(&dir.join("store"));
+        options.layers = layers;
         Self {
             dir,
-            store: Store::open(store_options(&dir.join("store"))).unwrap(),
+            store: Store::open(options).unwrap(),
             cases: Cell::new(0),
             failed: Cell::new(false),
         }
@@ -157,6 +165,23 @@ fn store_options(path: &Path) -> StoreOptions {
     let mut options = StoreOptions::new(path);
     options.sync = SyncPolicy::None;
     options
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn an_overlay_on_an_image_of_tar_files_shows_what_a_flat_unpack_makes() {
+    let scratch = Scratch::new(&[]);
+    // Images are not mounted from files in memory.
+    let place = scratch.place();
+    let bench = Bench::with(place.path(), LayersOption::Tar);
+    let config = Config {
+        cases: std::env::var("PROPTEST_CASES").map_or(64, |cases| cases.parse().unwrap()),
+        max_shrink_iters: 500,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let result = TestRunner::new(config).run(&layers(), |layers| bench.check_all(&layers));
+    result.unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
