@@ -38,6 +38,10 @@
 //!
 //! **Implied directories** are 0755, owned by the mapped 0:0, with times of 1970, wherever and whenever they are made.
 //!
+//! **A name that cannot be made durable is taken back.** When the sync after the last rename fails, the bundle is there and
+//! whole, but a command that has failed must not be in the way of its repetition. An index that was replaced cannot be
+//! taken back: there the error says that it is in place.
+//!
 //! **A bundle is not synced by default.** It is a copy of an image that is still there; syncing a gigabyte takes longer
 //! than making it, and neither umoci nor tar do. `--sync` writes everything to disk before the names appear. Layouts, in
 //! which an image may exist only once, are always synced.
@@ -179,6 +183,12 @@
 //!
 //! **Devices 0:0 have no overlay.** Overlayfs has no escape for them, so the image is refused. Attributes of the image in
 //! overlayfs's own namespace are stored escaped.
+//!
+//! **The blob of a layer that the store has is not read.** The diff ID says that the content is right, whatever the blob is;
+//! its size is compared, and `--verify` reads it.
+//!
+//! **Programs are waited for within bounds** (`fs/program.rs`), and `fuse-overlayfs`, which costs a process and may hang, is
+//! tried out only where the kernel mounts no overlays. The process that holds a namespace closes all of its descriptors.
 //!
 //! **Mounts are detached first** ([`fs::mount`](crate::fs::mount)): `fsopen`, layers by descriptor, `fsmount`, and only at the
 //! end `move_mount` onto the directory. What fails leaves nothing mounted, no path is too long, and no character in it means

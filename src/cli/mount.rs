@@ -34,6 +34,10 @@ pub struct Args {
     #[arg(long, requires = "rw")]
     key: Option<Key>,
 
+    /// of an image: read and verify the blobs of layers, too, that the store has already
+    #[arg(long, requires = "image")]
+    verify: bool,
+
     #[command(flatten)]
     maps: MapArgs,
 
@@ -108,6 +112,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
         reference: image,
         platform: args.platform.platform.as_ref(),
         maps: args.maps.options(),
+        verify: args.verify,
         container: args
             .rw
             .then(|| args.key.clone().unwrap_or_else(Key::unique)),

@@ -27,6 +27,10 @@ pub struct Args {
     #[arg(long)]
     overlay: bool,
 
+    /// with --overlay: read and verify the blobs of layers, too, that the store has already
+    #[arg(long, requires = "overlay")]
+    verify: bool,
+
     #[command(flatten)]
     mount: MountArgs,
 
@@ -39,7 +43,8 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
-    let options = args.unpack.options();
+    let mut options = args.unpack.options();
+    options.verify = args.verify;
     if args.overlay {
         let (image, bundle) = (&args.image.image, &args.bundle);
         let (store, mount) = (args.store.open()?, args.mount.options());

@@ -58,7 +58,8 @@ pub fn create(dir: &Dir, name: &str, mode: u32, content: &[u8]) -> Result<()> {
 ///
 /// # Errors
 ///
-/// Fails if the file cannot be written or renamed; an old one is then as it was.
+/// Fails if the file cannot be written or renamed; an old one is then as it was, unless only the
+/// directory could not be synced, as the message says then.
 pub fn replace(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
     match std::fs::metadata(path) {
         Ok(found) if !found.is_file() => {
@@ -79,7 +80,8 @@ pub fn replace(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
 ///
 /// # Errors
 ///
-/// Fails if the file cannot be written or renamed; an old one is then as it was.
+/// Fails if the file cannot be written or renamed; an old one is then as it was, unless only the
+/// directory could not be synced, as the message says then.
 pub fn replace_in(dir: &Dir, name: &str, mode: u32, content: &[u8]) -> Result<()> {
     replace_with(dir, name.as_bytes(), mode, |file| {
         file.append(content, || dir.path_of(name.as_bytes()))
@@ -91,7 +93,8 @@ pub fn replace_in(dir: &Dir, name: &str, mode: u32, content: &[u8]) -> Result<()
 ///
 /// # Errors
 ///
-/// Those of `write`, and if the file cannot be written or renamed; an old one is then as it was.
+/// Those of `write`, and if the file cannot be written or renamed; an old one is then as it was, unless only the
+/// directory could not be synced, as the message says then.
 pub(crate) fn replace_with<T>(
     dir: &Dir,
     name: &[u8],
@@ -111,7 +114,14 @@ pub(crate) fn replace_with<T>(
         // The error that matters is the one being returned.
         let _ = dir.remove_all(temporary);
     })?;
-    sync_dir(dir)?;
+    sync_dir(dir).map_err(|error| {
+        // The old content is gone: there is nothing to take back.
+        let path = dir.path_of(name);
+        error.context(format!(
+            "{} is replaced, but may be the old one after a power cut",
+            path.display()
+        ))
+    })?;
     Ok(written)
 }
 

@@ -45,7 +45,7 @@ impl Dir {
             .ok_or_else(|| self.exists(name))
     }
 
-    fn exists(&self, name: &[u8]) -> Error {
+    pub(super) fn exists(&self, name: &[u8]) -> Error {
         let message = format!("create {}: it exists", self.path_of(name).display());
         Error::new(ErrorKind::AlreadyExists, message)
     }

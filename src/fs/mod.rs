@@ -32,6 +32,7 @@
 //! | `probe.rs` | what this process and this file system can do |
 //! | `mount/` | overlays, bind mounts, id-mapped mounts |
 //! | `userns.rs` | a command of an ordinary user's with many ids |
+//! | `program.rs`, `thread.rs` | other programs, waited for within bounds; threads, which may be refused |
 //! | `syscall.rs` | what needs `unsafe` |
 
 pub mod atomic;
@@ -54,6 +55,7 @@ pub mod mount;
 mod named_ids;
 pub(crate) mod names;
 pub mod probe;
+mod program;
 pub mod quota;
 mod reader;
 mod remove;
@@ -64,6 +66,7 @@ mod stat;
 mod syscall;
 #[cfg(test)]
 mod tests;
+pub(crate) mod thread;
 pub mod tree;
 pub mod usage;
 pub mod userns;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::dir::Dir;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Whether the process runs in a user namespace: whether the ids it sees are not all the ids there are.
 ///
@@ -65,9 +65,17 @@ pub fn mount_flags(path: &Path) -> Option<u64> {
 }
 
 /// What identifies the time since the machine was started: another one after a reboot. Empty where `/proc` is missing.
-pub fn boot_id() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim_end().to_owned()
+///
+/// # Errors
+///
+/// Fails if it is there and cannot be read: whoever took that for another boot would take what is mounted for gone.
+pub fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    match std::fs::read_to_string(path) {
+        Ok(id) => Ok(id.trim_end().to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(Error::io("read", path, error)),
+    }
 }
 
 /// How many files the process may have open at once.

@@ -104,12 +104,25 @@ impl Staging {
     ///
     /// Fails if the name is taken; the staging directory is then removed.
     pub fn publish_as(mut self, name: &[u8]) -> Result<()> {
-        if let Some(own) = &self.name {
-            sync_dir(&self.dir)?;
-            live::publish(|| rename_new(&self.parent, own.as_bytes(), &self.parent, name))?;
-        }
+        self.rename(&self.parent, name)?;
+        self.keep_if(sync_dir(&self.parent), &self.parent, name)?;
         self.name = None;
-        sync_dir(&self.parent)
+        Ok(())
+    }
+
+    /// Gives the directory itself another name.
+    fn rename(&self, to: &Dir, name: &[u8]) -> Result<()> {
+        let Some(own) = &self.name else {
+            return Ok(());
+        };
+        sync_dir(&self.dir)?;
+        live::publish(|| rename_new(&self.parent, own.as_bytes(), to, name))
+    }
+
+    /// Takes the directory's new name back if that could not be made durable.
+    fn keep_if(&self, synced: Result<()>, at: &Dir, name: &[u8]) -> Result<()> {
+        let own = self.name.as_deref().unwrap_or_default().as_bytes();
+        keep_if(synced, at, name, || rename_new(at, name, &self.parent, own))
     }
 
     /// Moves the directory itself to a name in another directory of the same file system; nothing may have that name.
@@ -118,15 +131,13 @@ impl Staging {
     ///
     /// Fails with [`ErrorKind::AlreadyExists`] if the name is taken; the staging directory is then removed.
     pub fn publish_into(mut self, to: &Dir, name: &[u8]) -> Result<()> {
-        if let Some(own) = &self.name {
-            sync_dir(&self.dir)?;
-            live::publish(|| rename_new(&self.parent, own.as_bytes(), to, name))?;
-        }
-        self.name = None;
+        self.rename(to, name)?;
         // In this order: without a journal, a directory that the disk has under two names is at best under one of them
         // after a repair, and nobody knows which.
-        sync_dir(&self.parent)?;
-        sync_dir(to)
+        let synced = sync_dir(&self.parent).and_then(|()| sync_dir(to));
+        self.keep_if(synced, to, name)?;
+        self.name = None;
+        Ok(())
     }
 
     /// Moves one entry of the directory to a name in the parent; nothing may have that name.
@@ -135,8 +146,12 @@ impl Staging {
     ///
     /// Fails if the name is taken; everything is then removed.
     pub fn publish_entry(self, entry: &[u8], name: &[u8]) -> Result<()> {
-        live::publish(|| rename_new(&self.dir, entry, &self.parent, name))?;
-        sync_dir(&self.parent)
+        self.move_entry(entry, &self.parent, name)?;
+        self.keep_entry_if(sync_dir(&self.parent), entry, &self.parent, name)
+    }
+
+    fn keep_entry_if(&self, synced: Result<()>, entry: &[u8], at: &Dir, name: &[u8]) -> Result<()> {
+        keep_if(synced, at, name, || rename_new(at, name, &self.dir, entry))
     }
 
     /// Moves one entry of the directory to a name in another directory of the same file system; nothing may have that name.
@@ -149,8 +164,8 @@ impl Staging {
     pub fn publish_entry_into(&self, entry: &[u8], to: &Dir, name: &[u8]) -> Result<()> {
         self.move_entry(entry, to, name)?;
         // In this order: see `publish_into`.
-        sync_dir(&self.dir)?;
-        sync_dir(to)
+        let synced = sync_dir(&self.dir).and_then(|()| sync_dir(to));
+        self.keep_entry_if(synced, entry, to, name)
     }
 
     /// The same, but for what makes it durable: that is for whoever moves many, the staging directory first
@@ -184,8 +199,37 @@ impl Staging {
             })
         };
         live::publish(rename_all)?;
-        sync_dir(&self.parent)
+        let Some(last) = names.last() else {
+            return Ok(());
+        };
+        keep_if(sync_dir(&self.parent), &self.parent, last, || {
+            stale::take_back(&self.parent, &self.dir, &moved);
+            let left = self.parent.try_stat(last)?;
+            left.map_or(Ok(()), |_| Err(self.parent.exists(last)))
+        })
     }
+}
+
+/// Takes back what was given a name in a directory, if the name could not be made durable: so that nothing is left after
+/// the error, and a second attempt finds the name free. Where even that fails, the error says what is there.
+fn keep_if(
+    synced: Result<()>,
+    at: &Dir,
+    name: &[u8],
+    take_back: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let Err(error) = synced else {
+        return Ok(());
+    };
+    if live::publish(take_back).is_ok() {
+        return Err(error);
+    }
+    let path = at.path_of(name);
+    let message = format!(
+        "{} is complete and in place, but may be gone after a power cut",
+        path.display()
+    );
+    Err(error.context(message))
 }
 
 impl Drop for Staging {

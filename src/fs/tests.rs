@@ -515,3 +515,21 @@ fn closed_directories_are_opened_for_as_long_as_it_takes() {
     assert!(names(scratch.path()).is_empty());
     assert!(dir.as_fd().try_clone_to_owned().is_ok());
 }
+
+/// Its copies of descriptors kept pipes open, and locks of files.
+#[test]
+fn the_holder_of_a_namespace_keeps_no_descriptor() {
+    // A system may forbid user namespaces.
+    let Ok(holder) = syscall::NamespaceHolder::start() else {
+        return;
+    };
+    let descriptors = format!("/proc/{}/fd", holder.pid());
+    let count = || fs::read_dir(&descriptors).unwrap().count();
+    for _ in 0..1000 {
+        if count() == 0 {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    panic!("it has {} descriptors", count());
+}

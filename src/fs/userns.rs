@@ -6,13 +6,16 @@
 
 use std::fs::File;
 use std::io::{PipeReader, Read as _, Write as _};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use super::dir::escape_name;
 use super::idmap::{IdMap, IdRange, MapOptions};
-use super::probe;
-use super::syscall;
+use super::{probe, program, syscall, thread};
 use crate::error::{Error, ErrorKind, Result, ResultExt as _};
+
+/// How long `newuidmap` may take, which may have to ask a directory service for the user.
+const MAPPING: Duration = Duration::from_mins(1);
 
 /// The most that is read of a file below `/etc`.
 const MAX_FILE: u64 = 16 << 20;
@@ -74,21 +77,18 @@ impl Entry {
         syscall::unshare_before_exec(&mut command, child_ready.into(), child_go.into());
         let (started, mapped) = std::thread::scope(|scope| {
             // `spawn` returns when the child runs the program: somebody else has to map its ids meanwhile.
-            let thread = scope.spawn(move || {
+            let thread = thread::spawn(scope, "map ids", move || {
                 let mapped = child_pid(ready).and_then(|pid| self.map(pid));
                 let answer = if mapped.is_ok() { syscall::GO } else { 0 };
                 // A child that is gone has failed, and says so by itself.
                 let _ = go.write_all(&[answer]);
                 mapped
-            });
+            })?;
             let started = command.spawn();
             // Without a child nobody else has the pipe that the mapper waits at.
             drop(command);
-            let mapped = thread
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            (started, mapped)
-        });
+            Ok::<_, Error>((started, thread::join(thread)))
+        })?;
         let mut child = match (started, mapped) {
             (Ok(child), _) => child,
             // The child gave up because there are no ids for it, and that is the reason.
@@ -151,19 +151,19 @@ fn child_pid(mut ready: PipeReader) -> Result<i32> {
 /// Runs `newuidmap` or `newgidmap`.
 fn give(program: &str, pid: i32, map: &IdMap) -> Result<()> {
     let mut command = Command::new(program);
-    command.arg(pid.to_string()).stdin(Stdio::null());
+    command.arg(pid.to_string());
     for range in &map.0 {
         let fields = [range.container, range.host, range.size];
         command.args(fields.map(|field| field.to_string()));
     }
-    let output = command.output().map_err(|error| {
-        Error::io("run", program, error).with_hint("Debian's package uidmap has it")
+    let ended = program::run(command, MAPPING).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => error.with_hint("Debian's package uidmap has it"),
+        _ => error,
     })?;
-    if output.status.success() {
+    if ended.status.success() {
         return Ok(());
     }
-    let said = escape_name(output.stderr.trim_ascii());
-    let message = format!("{program}: {said} ({})", output.status);
+    let message = format!("{program}: {} ({})", ended.said, ended.status);
     Err(Error::new(ErrorKind::PermissionDenied, message))
 }
 

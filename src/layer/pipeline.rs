@@ -1,7 +1,6 @@
 //! Three stages, each in its own thread, and the buffers that go round between them.
 
 use std::io::Read;
-use std::thread::{Scope, ScopedJoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use oci_cas::{Algorithm, Digest};
@@ -12,8 +11,8 @@ use super::frame::{Chunk, Framer};
 use super::options::ApplyOptions;
 use crate::archive::Limits;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::Root;
 use crate::fs::tree::Tree;
+use crate::fs::{Root, thread};
 use crate::progress::Progress;
 
 /// Bytes of a buffer: large enough that handing it over costs nothing, small enough to stay in the processor's cache.
@@ -156,37 +155,18 @@ pub(super) fn run<S: LayerSource, T: Send>(
         let _ = empty_sender.send(Chunk::default());
     }
     std::thread::scope(|scope| {
-        let framing = spawn(scope, "frame", move || {
+        let framing = thread::spawn(scope, "frame", move || {
             frame_all(&raw, &framed_sender, limits, file_digests);
         })?;
-        let applying = spawn(scope, "apply", move || consume(&framed, &empty_sender))?;
+        let applying = thread::spawn(scope, "apply", move || consume(&framed, &empty_sender))?;
         let verdict = read_all(layers, &raw_sender, &empty);
         drop((raw_sender, empty));
-        let framed = join(framing);
-        let applied = join(applying);
+        thread::join(framing);
+        let applied = thread::join(applying);
         // A layer that is not what it was promised to be explains every other failure.
         verdict?;
-        framed?;
-        applied?
+        applied
     })
-}
-
-/// Starts a thread with a name, by which a debugger or a profiler shows it.
-fn spawn<'scope, T: Send + 'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    name: &str,
-    work: impl FnOnce() -> T + Send + 'scope,
-) -> Result<ScopedJoinHandle<'scope, T>> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn_scoped(scope, work)
-        .context(|| format!("start thread {name}"))
-}
-
-fn join<T>(thread: ScopedJoinHandle<'_, T>) -> Result<T> {
-    thread
-        .join()
-        .map_err(|payload| std::panic::resume_unwind(payload))
 }
 
 /// The first stage. An error of a reader goes down the pipeline, where it comes up after everything before it.

@@ -45,6 +45,9 @@ pub struct UnpackOptions {
     /// Whether everything is on disk before its name appears. Without it, a power cut soon after may leave files empty,
     /// as with any copy.
     pub sync: bool,
+    /// With a store: whether the blobs of layers that are in it already are read and verified, too. Their content is right
+    /// in any case. Without a store, everything is.
+    pub verify: bool,
     /// The layer to begin with, where those below it are in the root already.
     pub start_from: Option<Digest>,
 }

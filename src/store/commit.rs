@@ -10,7 +10,7 @@
 //! to be what it was. A death on the way leaves at most a layer that nothing refers to.
 
 use std::io::{self, BufWriter, Read, Write};
-use std::thread::{self, Scope};
+use std::thread::Scope;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use oci_cas::Algorithm;
@@ -23,7 +23,7 @@ use super::place::Store;
 use super::reason::Reason;
 use super::unpack::{LayerProvider, UnpackLimits};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::{Access, Change, ChangeKind, InodeKind, Root, fault};
+use crate::fs::{Access, Change, ChangeKind, InodeKind, Root, fault, thread};
 use crate::image::{ChainId, DiffId};
 use crate::layer::{GenerateOptions, LayerSource, generate_linked_layer};
 use crate::overlay::{Changes, Stack};
@@ -123,12 +123,12 @@ impl Store {
             },
             top: below.diff_ids.len(),
         };
-        thread::scope(|scope| {
+        std::thread::scope(|scope| {
             let content = Generator {
                 scope,
                 content: &content,
             };
-            let diff_id = self.add_layer(content.start(), &UnpackLimits::default(), progress)?;
+            let diff_id = self.add_layer(content.start()?, &UnpackLimits::default(), progress)?;
             fault::point("commit-layer");
             let diff_ids = [&below.diff_ids[..], std::slice::from_ref(&diff_id)].concat();
             let chain = match self.find_chain(ChainId::of(&diff_ids).as_ref())? {
@@ -253,30 +253,30 @@ struct Generator<'scope, 'env> {
 
 impl Generator<'_, '_> {
     /// Begins to make the stream, in a thread of its own.
-    fn start(&self) -> Stream {
+    fn start(&self) -> Result<Stream> {
         let (sender, receiver) = bounded(CHUNKS);
         let content = self.content;
-        self.scope.spawn(move || {
+        thread::spawn(self.scope, "generate", move || {
             let mut out = BufWriter::with_capacity(CHUNK_SIZE, Chunks(&sender));
             let generated = content
                 .generate(&mut out)
                 .and_then(|()| out.flush().context(|| "hand on a layer"));
             // Whoever does not listen any more has an error of its own.
             let _ = sender.send(generated.map(|()| Piece::End));
-        });
-        Stream {
+        })?;
+        Ok(Stream {
             receiver,
             piece: Vec::new(),
             taken: 0,
             outcome: None,
-        }
+        })
     }
 }
 
 impl LayerProvider for Generator<'_, '_> {
     fn open(&self, index: usize) -> Result<Box<dyn LayerSource + '_>> {
         if index == self.content.top {
-            return Ok(Box::new(self.start()));
+            return Ok(Box::new(self.start()?));
         }
         let message = format!("layer {index} of the chain has to be unpacked again");
         let error = Reason::LayerUnknown.error(message);

@@ -13,7 +13,7 @@ use super::layer::now;
 use super::place::Store;
 use super::reason::Reason;
 use super::text::{self, Text};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt as _};
 use crate::fs::Dir;
 use crate::image::{ChainId, Descriptor, DiffId};
 
@@ -210,7 +210,9 @@ impl Store {
             return Err(Reason::TagNotFound.error(format!("name {name:?}: no image has it")));
         }
         names.remove_all(file.as_bytes())?;
-        names.sync_names()
+        names
+            .sync_names()
+            .context(|| format!("name {name:?} is removed, but may be back after a power cut"))
     }
 
     /// All names and the digests of the manifests that have them, in the order of the names.
@@ -288,7 +290,9 @@ impl Store {
             }
         }
         images.remove_all(file.as_bytes())?;
-        images.sync_names()
+        images
+            .sync_names()
+            .context(|| format!("image {manifest} is removed, but may be back after a power cut"))
     }
 
     /// The images that have a layer, and the place of it in each: where its blob may be found.

@@ -35,7 +35,7 @@ pub struct StoreFeatures {
 }
 
 impl StoreFeatures {
-    fn of(features: &Features, kernel: String, marks: MarkNamespace) -> Self {
+    fn of(features: &Features, boot: String, kernel: String, marks: MarkNamespace) -> Self {
         let mut answers = vec![
             ("overlay", features.kernel_overlay()),
             ("d-type", features.entry_types.clone()),
@@ -59,7 +59,7 @@ impl StoreFeatures {
             Answer::No(why) => Some(why),
         };
         Self {
-            boot: probe::boot_id(),
+            boot,
             kernel,
             marks: word(marks).to_owned(),
             file_system: features.file_system.name.to_owned(),
@@ -124,19 +124,19 @@ impl Store {
     ///
     /// Fails if nothing can be made in the store. That the answers cannot be written down is no error.
     pub fn features(&self) -> Result<StoreFeatures> {
-        let kernel = kernel_release()?;
+        let (boot, kernel) = (probe::boot_id()?, kernel_release()?);
         let known = json::try_read::<StoreFeatures>(self.dir(), CACHE)
             .ok()
             .flatten();
         if let Some(known) = known
-            && known.boot == probe::boot_id()
+            && known.boot == boot
             && known.kernel == kernel
             && known.marks == word(self.marks())
         {
             return Ok(known);
         }
         let features = Features::probe(&self.sub("staging")?, self.marks())?;
-        let features = StoreFeatures::of(&features, kernel, self.marks());
+        let features = StoreFeatures::of(&features, boot, kernel, self.marks());
         // Whoever comes next tries it out again.
         let _ = json::replace(self.dir(), CACHE, &features);
         Ok(features)

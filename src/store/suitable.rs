@@ -40,8 +40,7 @@ pub(crate) fn check(dir: &Dir, marks: MarkNamespace) -> Result<()> {
         Some(trial) => trial,
         None => dir.open_dir(TRIAL)?,
     };
-    let features = Features::probe(&trial, marks)?;
-    for answer in [features.entry_types, features.marks_writable] {
+    for answer in Features::probe_storage(&trial, marks)? {
         if let Answer::No(why) = answer {
             return Err(incompatible(dir, file_system.name, &why));
         }

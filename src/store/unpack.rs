@@ -23,7 +23,7 @@ use crate::archive::Limits;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::fs::staging::Staging;
 use crate::fs::tree::Tree;
-use crate::fs::{Access, Dir, Root, fault};
+use crate::fs::{Access, Dir, Root, fault, thread};
 use crate::image::{ChainId, DiffId};
 use crate::layer::{ApplyOptions, Changeset, LayerSource, unpack_changeset};
 use crate::progress::Progress;
@@ -185,7 +185,7 @@ impl Store {
         }
         let (staged, is_staged) = mpsc::channel::<()>();
         std::thread::scope(|scope| {
-            let behind = scope.spawn(move || {
+            let behind = thread::spawn(scope, "sync", move || {
                 while is_staged.recv_timeout(WRITE_BEHIND) == Err(RecvTimeoutError::Timeout) {
                     // The kernel tells of what could not be written once: the last sync would not hear of it any more.
                     self.sync()?;
@@ -194,9 +194,8 @@ impl Store {
             });
             let result = stage();
             drop(staged);
-            let written = behind
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            // Without that thread, all of it is left to the sync at the end.
+            let written = behind.map_or(Ok(()), thread::join);
             result.and(written)
         })
     }
@@ -223,17 +222,9 @@ impl Store {
             }
             Ok(())
         };
-        std::thread::scope(|scope| {
-            let others: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
-            let mut first = work();
-            for other in others {
-                let result = other
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                first = first.and(result);
-            }
-            first
-        })
+        thread::side_by_side(workers, "unpack", &work)
+            .into_iter()
+            .collect()
     }
 
     /// Unpacks a stream into a staged layer, and makes sure that it is the one that was promised.

@@ -7,6 +7,7 @@
 //! - `image`: images as recipes
 //! - `tree`: reading and comparing directory trees
 //! - `edit`: bundles under edit, with either tool
+//! - `faults`: what the system refuses: calls, threads, descriptors, programs
 //! - `crash`: what a death or a power cut leaves of the store; `crowd`: many processes on one
 //! - `overlay`, `overlay_changes`, `overlay_repack`: overlays beside flat trees
 //! - `store_*`: the layer store as a library, and its commands
@@ -20,6 +21,7 @@ mod crash;
 mod crowd;
 mod edit;
 mod export;
+mod faults;
 mod image;
 mod insert;
 mod interop;

@@ -129,7 +129,11 @@ impl ScratchFile<'_> {
         fs::renameat(&self.scratch.directory, &self.name, directory, name)
             .map_err(|errno| Error::io("rename to", path, errno))?;
         self.moved = true;
-        sync_directory(directory, path)
+        sync_directory(directory, path).map_err(|error| {
+            // What was there before is gone, and what is there now is whole: nothing is taken back.
+            let message = format!("{path} is in place, but may not be after a power cut");
+            Error::new(error.kind(), message).with_source(error)
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use oci_bundle::Result;
 use oci_bundle::fs::mount::{Answer, Features};
-use oci_bundle::ops::store::features;
+use oci_bundle::ops::store::all_features;
 use serde_json::{Map, Value, json};
 
 use super::output::{insert_path, outline};
@@ -19,7 +19,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
-    let (path, features) = features(&args.common.options()?.path)?;
+    let (path, features) = all_features(&args.common.options()?.path)?;
     let mut members = Map::new();
     insert_path(&mut members, "path", &path);
     if let Value::Object(described) = describe(&features) {

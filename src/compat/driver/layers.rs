@@ -159,11 +159,8 @@ impl OverlayDriver {
         let key = container.key().clone();
         self.release(container)?;
         let meta = container.meta().clone();
-        if meta
-            .volatile
-            .as_ref()
-            .is_some_and(|boot| *boot != probe::boot_id())
-        {
+        let boot = probe::boot_id()?;
+        if meta.volatile.as_ref().is_some_and(|then| *then != boot) {
             let message = format!(
                 "layer {key}: it was mounted volatile, and the machine has been started again since"
             );

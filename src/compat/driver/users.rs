@@ -71,7 +71,8 @@ impl Users {
         self.options = text(options);
         let Some(name) = hold else {
             let token = unique_name("u-");
-            let process = Some(Process::own());
+            // Without it, the user counts until it says that it is gone.
+            let process = Process::own().ok();
             let user = User {
                 token: token.clone(),
                 process,
@@ -135,18 +136,18 @@ impl User {
 }
 
 impl Process {
-    fn own() -> Self {
+    fn own() -> Result<Self> {
         let pid = std::process::id();
-        Self {
+        Ok(Self {
             pid,
             started: start_of(pid).unwrap_or_default(),
-            boot: probe::boot_id(),
-        }
+            boot: probe::boot_id()?,
+        })
     }
 
     fn lives(&self) -> bool {
         // Where `/proc` tells nothing, there is no reason to take a user for dead.
-        self.boot == probe::boot_id()
+        probe::boot_id().map_or(true, |boot| boot == self.boot)
             && match Dir::open(Path::new("/proc/self"), Access::Plain) {
                 Ok(_) => start_of(self.pid) == Some(self.started),
                 Err(_) => true,
@@ -193,8 +194,8 @@ mod tests {
         let start = start_of(std::process::id()).unwrap();
         for dead in [
             process(std::process::id(), start, "another"),
-            process(std::process::id(), start + 1, &probe::boot_id()),
-            process(u32::MAX, start, &probe::boot_id()),
+            process(std::process::id(), start + 1, &probe::boot_id().unwrap()),
+            process(u32::MAX, start, &probe::boot_id().unwrap()),
         ] {
             let token = unique_name("u-");
             users.users.push(User {

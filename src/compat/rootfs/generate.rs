@@ -178,7 +178,7 @@ impl<M: Mounter> Generator<M> {
             RootfsReason::CreateMountDir.of_error(error, "make a directory to mount it on")
         })?;
         let patches = stage(&self.mounter, mode, &self.options, prototype, staging.dir())?;
-        let mut record = Record::new(mode, &patches);
+        let mut record = Record::new(mode, &patches).map_err(create)?;
         record.write(staging.dir()).map_err(create)?;
         // From before others can see it.
         let _lock = home::lock(staging.dir()).map_err(create)?;

@@ -43,17 +43,17 @@ pub(super) struct Record {
 
 impl Record {
     /// That of a root of which nothing is mounted yet.
-    pub fn new(mode: RootfsMode, patches: &[Patch]) -> Self {
-        Self {
+    pub fn new(mode: RootfsMode, patches: &[Patch]) -> Result<Self> {
+        Ok(Self {
             mode: mode.word().to_owned(),
             patches: patches
                 .iter()
                 .map(|patch| Text(patch.below.clone()))
                 .collect(),
             ready: false,
-            boot: probe::boot_id(),
-            namespace: mount::own_namespace().unwrap_or_default(),
-        }
+            boot: probe::boot_id()?,
+            namespace: mount::own_namespace()?.unwrap_or_default(),
+        })
     }
 
     pub fn mode(&self) -> Option<RootfsMode> {
@@ -81,10 +81,10 @@ impl Record {
     }
 
     /// Whether it may be mounted where this process cannot see it.
-    fn is_elsewhere(&self) -> bool {
-        self.boot == probe::boot_id()
-            && mount::own_namespace() != Some(self.namespace)
-            && mount::namespace_exists(self.namespace)
+    fn is_elsewhere(&self) -> Result<bool> {
+        Ok(self.boot == probe::boot_id()?
+            && mount::own_namespace()? != Some(self.namespace)
+            && mount::namespace_exists(self.namespace)?)
     }
 }
 
@@ -124,7 +124,7 @@ impl Home<'_> {
     ///
     /// All that failed, in this order; never none.
     pub fn take_down(self, mounter: &impl Mounter, record: &Record) -> Result<(), Vec<Error>> {
-        if record.is_elsewhere() {
+        if record.is_elsewhere().map_err(|error| vec![error])? {
             let message = "unmount it: it is mounted in another mount namespace";
             let error = RootfsReason::UnmountRoot.error(ErrorKind::Busy, message);
             return Err(vec![error]);

@@ -144,22 +144,58 @@ pub struct Features {
 }
 
 impl Features {
-    /// Tries everything out below a directory, in one named `.probe` and a number, which is removed again.
+    /// Tries everything out below a directory, in one named `.probe` and a number, which is removed again. The program
+    /// `fuse-overlayfs` is started only where the kernel mounts no overlays.
     ///
     /// # Errors
     ///
     /// Fails if that directory cannot be made or filled; that something does not work is no error.
     pub fn probe(dir: &Dir, marks: MarkNamespace) -> Result<Self> {
+        Self::try_out(dir, marks, false)
+    }
+
+    /// As [`probe`](Self::probe), with `fuse-overlayfs` in any case.
+    ///
+    /// # Errors
+    ///
+    /// As [`probe`](Self::probe).
+    pub fn probe_all(dir: &Dir, marks: MarkNamespace) -> Result<Self> {
+        Self::try_out(dir, marks, true)
+    }
+
+    /// What a directory must have to keep layers, without mounting anything: [`entry_types`](Self::entry_types) and
+    /// [`marks_writable`](Self::marks_writable).
+    ///
+    /// # Errors
+    ///
+    /// As [`probe`](Self::probe).
+    pub(crate) fn probe_storage(dir: &Dir, marks: MarkNamespace) -> Result<[Answer; 2]> {
+        let trial = Trial::make(dir)?;
+        Ok([
+            trial.read_entry_types().into(),
+            trial.set_marks(marks).into(),
+        ])
+    }
+
+    fn try_out(dir: &Dir, marks: MarkNamespace, with_programs: bool) -> Result<Self> {
         let trial = Trial::make(dir)?;
         let own = [trial.lower.as_fd()];
         let marked = |marks, volatile| trial.mount(&own, marks, volatile, None);
-        let methods = MountMethod::ALL.map(|method| {
-            let mounted = trial.mount(&own, marks, false, Some(method));
-            (method, mounted.into())
-        });
+        let mut methods: Vec<(MountMethod, Answer)> = Vec::new();
+        for method in MountMethod::ALL {
+            let is_needed = with_programs
+                || method != MountMethod::Fuse
+                || methods.iter().all(|(_, answer)| !answer.is_yes());
+            let answer = if is_needed {
+                trial.mount(&own, marks, false, Some(method)).into()
+            } else {
+                Answer::No("not tried, as the kernel mounts overlays".to_owned())
+            };
+            methods.push((method, answer));
+        }
         Ok(Self {
             file_system: FileSystem::of(dir)?,
-            methods: methods.to_vec(),
+            methods,
             max_lowers: context::max_lowers(trial.lower.as_fd()),
             user_marks: marked(MarkNamespace::User, false).into(),
             marks_writable: trial.set_marks(marks).into(),

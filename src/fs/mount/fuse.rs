@@ -7,12 +7,13 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::super::dir::{Dir, escape_name, stat_of};
-use super::super::{fault, probe, syscall, xattr};
+use super::super::{fault, probe, program, syscall, xattr};
 use super::attach::{clone_mount, refused};
 use super::id::MountId;
 use super::legacy::MountPoint;
@@ -22,6 +23,9 @@ use super::overlay::Overlay;
 use crate::error::{Error, ErrorKind, Result};
 
 const PROGRAM: &str = "fuse-overlayfs";
+
+/// How long it may take until the mount is there.
+const STARTING: Duration = Duration::from_secs(30);
 
 /// Mounts by [`MountMethod::Fuse`](super::MountMethod::Fuse).
 pub(super) fn mount(overlay: &Overlay<'_>, scratch: &Dir) -> Result<OwnedFd, Refusal> {
@@ -33,23 +37,23 @@ pub(super) fn mount(overlay: &Overlay<'_>, scratch: &Dir) -> Result<OwnedFd, Ref
     let options = options(overlay, &lowers)?;
     let point = MountPoint::make(scratch)?;
     // It returns when the mount is there and goes on in the background, with none of its output open.
-    let output = Command::new(PROGRAM)
+    let mut command = Command::new(PROGRAM);
+    command
         .args(["-o", &options])
         .arg(OsStr::from_bytes(point.name()))
-        .current_dir(xattr::fd_path(scratch.as_fd()))
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| {
-            let error = Error::io("run", PROGRAM, error);
-            Refusal::NotThere(error.with_hint(format!("is the package {PROGRAM} installed?")))
-        })?;
-    if !output.status.success() {
-        let said = escape_name(output.stderr.trim_ascii());
-        let name = overlay.name();
+        .current_dir(xattr::fd_path(scratch.as_fd()));
+    let ended = program::run(command, STARTING).map_err(|error| {
+        Refusal::NotThere(match error.kind() {
+            ErrorKind::NotFound => error.with_hint(format!("is the package {PROGRAM} installed?")),
+            _ => error,
+        })
+    })?;
+    if !ended.status.success() {
+        let (name, said) = (overlay.name(), ended.said);
         let message = format!(
             "mount {}: {PROGRAM}: {said} ({})",
             name.display(),
-            output.status
+            ended.status
         );
         // The last way there is: whatever was wrong with it, the others were wrong first.
         return Err(Refusal::NotThere(Error::new(ErrorKind::Io, message)));

@@ -1,23 +1,42 @@
 //! Mount namespaces: which one this process is in, and whether another one still exists.
 
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::table::{at_target, mounts};
-use crate::error::{Result, ResultExt};
+use crate::error::{Error, Result, ResultExt};
 
 /// What tells the mount namespace of this process from others, as long as both exist. `None` where `/proc` is missing.
-pub fn own_namespace() -> Option<u64> {
+///
+/// # Errors
+///
+/// Fails if it is there and cannot be looked at.
+pub fn own_namespace() -> Result<Option<u64>> {
     number("self")
 }
 
 /// Whether some process that can be seen from here is in a mount namespace.
-pub fn namespace_exists(namespace: u64) -> bool {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut processes = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    processes.any(|process| {
-        process.bytes().all(|byte| byte.is_ascii_digit()) && number(&process) == Some(namespace)
-    })
+///
+/// # Errors
+///
+/// Fails if `/proc` cannot be read: whoever took that for a no would take what is mounted there for gone.
+pub fn namespace_exists(namespace: u64) -> Result<bool> {
+    let read = |error| Error::io("read", "/proc", error);
+    let entries = match std::fs::read_dir("/proc") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other.map_err(read)?,
+    };
+    for entry in entries {
+        let Ok(process) = entry.map_err(read)?.file_name().into_string() else {
+            continue;
+        };
+        let is_process = process.bytes().all(|byte| byte.is_ascii_digit());
+        if is_process && number(&process)? == Some(namespace) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether something is mounted on a directory, by a path of the user's in which symbolic links are followed.
@@ -32,10 +51,18 @@ pub fn is_mount_point(target: &Path) -> Result<bool> {
     Ok(at_target(&mounts()?, &target).is_some())
 }
 
-fn number(process: &str) -> Option<u64> {
+/// The namespace of a process; `None` if there is no such process, or if it is another user's.
+fn number(process: &str) -> Result<Option<u64>> {
     // Followed, the link is the namespace itself, whose inode number is its name.
-    let namespace = std::fs::metadata(format!("/proc/{process}/ns/mnt")).ok()?;
-    Some(namespace.ino())
+    let path = format!("/proc/{process}/ns/mnt");
+    match std::fs::metadata(&path) {
+        Ok(namespace) => Ok(Some(namespace.ino())),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Ok(None),
+            _ => Err(Error::io("stat", &path, error)),
+        },
+    }
 }
 
 #[cfg(test)]
@@ -44,8 +71,8 @@ mod tests {
 
     #[test]
     fn the_own_namespace_exists_and_others_do_not() {
-        let own = own_namespace().unwrap();
-        assert!(namespace_exists(own));
-        assert!(!namespace_exists(0));
+        let own = own_namespace().unwrap().unwrap();
+        assert!(namespace_exists(own).unwrap());
+        assert!(!namespace_exists(0).unwrap());
     }
 }

@@ -14,7 +14,7 @@ use crate::fs::{Access, Root};
 use crate::layer::{GenerateOptions, generate_linked_layer};
 use crate::layout::DescriptorPath;
 use crate::ops::extract::Found;
-use crate::ops::store::{add_found, check_contents};
+use crate::ops::store::{BringInOptions, add_found, check_contents};
 use crate::overlay::Changes;
 use crate::progress::{Progress, Silent};
 use crate::store::{Container, LeasedStore, StoreOptions};
@@ -63,7 +63,13 @@ impl RootFs for Overlay<'_> {
         let found = Found::at(&self.source.image.layout, self.source.path.clone())?;
         let layout = &self.source.image.layout;
         // Nearly always all of it is there.
-        let chain = add_found(&self.store, &found, layout, None, &Silent)?;
+        let chain = add_found(
+            &self.store,
+            &found,
+            layout,
+            BringInOptions::default(),
+            &Silent,
+        )?;
         self.changes = self.store.changes_of(&self.container, &chain, masks)?;
         Ok(!self.changes.changes.is_empty())
     }
@@ -85,7 +91,13 @@ impl RootFs for Overlay<'_> {
     fn refresh(&mut self, path: &DescriptorPath, progress: &dyn Progress) -> Result<()> {
         let layout = &self.source.image.layout;
         let found = Found::at(layout, path.clone())?;
-        add_found(&self.store, &found, layout, None, progress)?;
+        add_found(
+            &self.store,
+            &found,
+            layout,
+            BringInOptions::default(),
+            progress,
+        )?;
         self.source.replace_metadata(path)
     }
 }

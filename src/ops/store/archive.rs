@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use oci_cas::Digest;
 
-use super::image::unpack_layers;
+use super::image::{BringInOptions, unpack_layers};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::lock::{LockFile, LockMode};
 use crate::fs::{Access, Dir};
@@ -129,7 +129,7 @@ fn bring_in(
         tag,
     };
     let found = Found::open(&reference, None)?;
-    unpack_layers(store, found.image(), None, progress)?;
+    unpack_layers(store, found.image(), BringInOptions::default(), progress)?;
     let (manifest, config) = (found.image().manifest, found.image().config);
     let stored = StoredImage::new(
         found.path().target().clone(),

@@ -8,7 +8,7 @@ use std::path::Path;
 use oci_cas::Store as _;
 
 use super::changes::Difference;
-use super::image::bring_in;
+use super::image::{BringInOptions, bring_in};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::fault;
 use crate::image::{ChainId, DiffId, Reference};
@@ -100,7 +100,7 @@ fn commit_image(
     }
     let digest = mutator.commit(&target.tag)?.target().digest().clone();
     let found = Found::open(target, None)?;
-    let chain = bring_in(store, &found, target, None, progress)?;
+    let chain = bring_in(store, &found, target, BringInOptions::default(), progress)?;
     Ok(Committed {
         diff_id: layer.map(|(_, diff_id)| diff_id),
         chain: chain.id,

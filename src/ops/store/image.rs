@@ -3,18 +3,18 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use oci_cas::Hasher;
+use oci_cas::{Hasher, Store as _};
 
-use crate::error::{Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::names::absolute;
 use crate::fs::{MapOptions, mount};
-use crate::image::{ChainId, DiffId, Platform, Reference};
+use crate::image::{ChainId, Descriptor, DiffId, Platform, Reference};
 use crate::layer::LayerSource;
 use crate::ops::extract::{Found, Image, Layer, LayerReader, layers};
 use crate::progress::{Event, Progress};
 use crate::store::{
-    Chain, ContainerMeta, Key, LayerProvider, LeasedStore, MountOptions, MountRecord, Reason,
-    Store, StoredImage, UnpackLimits, name_in_layout,
+    Chain, ContainerMeta, Key, LayerId, LayerProvider, LeasedStore, MountOptions, MountRecord,
+    Reason, Store, StoredImage, UnpackLimits, name_in_layout,
 };
 
 /// Bytes that are hashed at a time.
@@ -59,6 +59,43 @@ impl FromLayout<'_> {
     }
 }
 
+impl FromLayout<'_> {
+    /// Looks at the blobs of layers that the store has and so does not read. Their content is right, as the diff ID says,
+    /// but the blob in the layout may be another one: its size is compared where it is there, all of it with `verify`.
+    fn check_known(&self, store: &Store, verify: bool) -> Result<()> {
+        for layer in &self.layers {
+            if !store.has_layer(&LayerId::of(layer.diff_id))? {
+                continue;
+            }
+            if verify {
+                self.check(layer)?;
+            } else {
+                self.check_size(layer.descriptor)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_size(&self, blob: &Descriptor) -> Result<()> {
+        if blob.data().is_some() {
+            return Ok(());
+        }
+        let (digest, expected) = (blob.digest(), blob.size());
+        let found = self.image.layout.store().stat(digest);
+        match found.context(|| format!("look for layer {digest}"))? {
+            // The store needs no blob of it.
+            None => Ok(()),
+            Some(size) if size == expected => Ok(()),
+            Some(size) => {
+                let message = format!(
+                    "layer {digest}: the blob has {size} bytes, where {expected} are expected"
+                );
+                Err(Error::new(ErrorKind::Verification, message))
+            }
+        }
+    }
+}
+
 impl LayerProvider for FromLayout<'_> {
     fn open(&self, index: usize) -> Result<Box<dyn LayerSource + '_>> {
         let layer = &self.layers[index];
@@ -78,15 +115,24 @@ impl LayerProvider for FromLayout<'_> {
     }
 }
 
+/// How an image is brought into the store.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::ops) struct BringInOptions {
+    /// How many bytes the files of a new layer may have.
+    pub max_size: Option<u64>,
+    /// Whether the blobs of layers that are there are read and verified, too.
+    pub verify: bool,
+}
+
 /// Brings an image into the store, as far as it is not there, under the name that it has in its layout.
 pub(in crate::ops) fn bring_in(
     store: &LeasedStore,
     found: &Found,
     reference: &Reference,
-    max_size: Option<u64>,
+    options: BringInOptions,
     progress: &dyn Progress,
 ) -> Result<Chain> {
-    let chain = add_found(store, found, &reference.layout, max_size, progress)?;
+    let chain = add_found(store, found, &reference.layout, options, progress)?;
     let layout = absolute(&reference.layout)?;
     let name = name_in_layout(&layout, reference.tag.as_str());
     store.tag(&name, found.path().target().digest())?;
@@ -98,11 +144,11 @@ pub(in crate::ops) fn add_found(
     store: &LeasedStore,
     found: &Found,
     layout: &Path,
-    max_size: Option<u64>,
+    options: BringInOptions,
     progress: &dyn Progress,
 ) -> Result<Chain> {
     let image = found.image();
-    let chain = unpack_layers(store, image, max_size, progress)?;
+    let chain = unpack_layers(store, image, options, progress)?;
     store.add_image(&StoredImage::new(
         found.path().target().clone(),
         image.manifest.config.clone(),
@@ -117,7 +163,7 @@ pub(in crate::ops) fn add_found(
 pub(in crate::ops) fn unpack_layers(
     store: &LeasedStore,
     image: Image<'_>,
-    max_size: Option<u64>,
+    options: BringInOptions,
     progress: &dyn Progress,
 ) -> Result<Chain> {
     let provider = FromLayout {
@@ -125,6 +171,7 @@ pub(in crate::ops) fn unpack_layers(
         layers: layers(image.manifest, image.config)?,
         progress,
     };
+    provider.check_known(store, options.verify)?;
     let diff_ids: Vec<DiffId> = image.config.diff_ids().to_vec();
     let repeated = provider.repeated();
     if !repeated.is_empty() && store.find_chain(ChainId::of(&diff_ids).as_ref())?.is_none() {
@@ -132,7 +179,7 @@ pub(in crate::ops) fn unpack_layers(
             .into_iter()
             .try_for_each(|layer| provider.check(layer))?;
     }
-    let limits = UnpackLimits::new(max_size);
+    let limits = UnpackLimits::new(options.max_size);
     store.unpack(&diff_ids, &provider, &limits, progress)
 }
 
@@ -145,6 +192,8 @@ pub struct ImageMount<'a> {
     pub platform: Option<&'a Platform>,
     /// How owners of the image are owners on disk.
     pub maps: MapOptions,
+    /// Whether the blobs of layers that the store has already are read and verified, too.
+    pub verify: bool,
     /// The container that takes changes; `None` if nothing can be changed.
     pub container: Option<Key>,
 }
@@ -165,7 +214,11 @@ impl ImageMount<'_> {
     ) -> Result<MountRecord> {
         mount::check_privilege().context(|| format!("mount on {}", target.display()))?;
         let found = Found::open(self.reference, self.platform)?;
-        let chain = bring_in(store, &found, self.reference, None, progress)?;
+        let how = BringInOptions {
+            max_size: None,
+            verify: self.verify,
+        };
+        let chain = bring_in(store, &found, self.reference, how, progress)?;
         let Some(key) = &self.container else {
             return store.mount_chain(chain.id.as_ref(), &self.maps, target, options);
         };

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::image::bring_in;
+use super::image::{BringInOptions, bring_in};
 use crate::bundle::{
     Metadata, OverlayMetadata, RuntimeConfigOptions, runtime_config, to_config_json,
 };
@@ -58,7 +58,11 @@ pub fn unpack_overlay(
     found.image().check()?;
     let target = Target::open(bundle, Access::Plain, Some(OverlayMetadata::FILE_NAME))?;
     let path = path_of(bundle)?;
-    let chain = bring_in(store, &found, reference, options.max_size, progress)?;
+    let bring_in_options = BringInOptions {
+        max_size: options.max_size,
+        verify: options.verify,
+    };
+    let chain = bring_in(store, &found, reference, bring_in_options, progress)?;
     let key = Key::unique();
     let staging = target.stage(Access::Plain)?;
     write_files(

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::mount::Features;
 use crate::fs::names::absolute;
-use crate::fs::{Access, Dir, MarkNamespace, probe};
+use crate::fs::probe::{in_user_namespace, is_superuser};
+use crate::fs::{Access, Dir, MarkNamespace};
 use crate::store::Store;
 
 /// The file that says of which form a store is.
@@ -34,14 +35,30 @@ pub fn format_version(store: &Store) -> Result<u64> {
 }
 
 /// Tries out what works where a store is, or would be: in the directory itself or the nearest one above it that exists,
-/// which comes back too.
+/// which comes back too. `fuse-overlayfs` is tried out where the kernel mounts no overlays.
 ///
 /// # Errors
 ///
 /// Fails if nothing can be made there.
 pub fn features(store: &Path) -> Result<(PathBuf, Features)> {
+    try_out(store, Features::probe)
+}
+
+/// As [`features`], and whether `fuse-overlayfs` works, too, where the kernel mounts overlays.
+///
+/// # Errors
+///
+/// As [`features`].
+pub fn all_features(store: &Path) -> Result<(PathBuf, Features)> {
+    try_out(store, Features::probe_all)
+}
+
+fn try_out(
+    store: &Path,
+    probe: impl Fn(&Dir, MarkNamespace) -> Result<Features>,
+) -> Result<(PathBuf, Features)> {
     let path = absolute(store)?;
-    let marks = if probe::is_superuser() && !probe::in_user_namespace() {
+    let marks = if is_superuser() && !in_user_namespace() {
         MarkNamespace::Trusted
     } else {
         MarkNamespace::User
@@ -57,7 +74,7 @@ pub fn features(store: &Path) -> Result<(PathBuf, Features)> {
             Some(_) => dir.open_dir(b"staging")?,
             None => dir,
         };
-        return Ok((path.to_owned(), Features::probe(&dir, marks)?));
+        return Ok((path.to_owned(), probe(&dir, marks)?));
     }
     let message = format!("{}: nothing above it exists", path.display());
     Err(Error::new(ErrorKind::NotFound, message))

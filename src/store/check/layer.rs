@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::compare::{Comparison, kind_name};
 use super::finding::{Finding, FindingKind, Findings};
 use crate::error::Result;
-use crate::fs::{Descent, Dir, FileReader, InodeId, Stat};
+use crate::fs::{Descent, Dir, FileReader, InodeId, Stat, thread};
 use crate::store::record::{Content, Entry, RecordReader};
 
 /// How much is looked at.
@@ -52,8 +52,13 @@ pub fn check_layer(fs: &Dir, record: impl Read, level: Level) -> Result<Vec<Find
             let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
             let (jobs, waiting) = bounded(WAITING_FILES);
             std::thread::scope(|scope| {
-                for _ in 0..threads.min(MAX_READERS) {
-                    scope.spawn(|| hash_files(&waiting, &findings));
+                // One there must be; more are only faster.
+                let read = || hash_files(&waiting, &findings);
+                thread::spawn(scope, "hash", read)?;
+                for _ in 1..threads.min(MAX_READERS) {
+                    if thread::spawn(scope, "hash", read).is_err() {
+                        break;
+                    }
                 }
                 // The sender goes with the checker, and then the threads end.
                 Checker::new(fs, &findings, Some(jobs))?.run(reader)

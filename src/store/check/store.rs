@@ -11,7 +11,7 @@ use super::repair::LayerBlobs;
 use super::report::{CheckReport, Object, Problem, ProblemKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::lock::{LockFile, LockMode};
-use crate::fs::{Dir, escape_name};
+use crate::fs::{Dir, escape_name, thread};
 use crate::progress::Progress;
 use crate::store::layer::{CONTENT, RECORD};
 use crate::store::{Chain, LayerId, Store};
@@ -145,12 +145,7 @@ impl Store {
                 found.extend(problems);
             }
         };
-        std::thread::scope(|scope| {
-            for _ in 1..self.options().jobs.max(1) {
-                scope.spawn(work);
-            }
-            work();
-        });
+        thread::side_by_side(self.options().jobs, "check", &work);
         for mut problem in found.into_inner().unwrap_or_else(PoisonError::into_inner) {
             if let Object::Layer(id) = &problem.object {
                 let chains = known.chains_with(id);

@@ -118,7 +118,9 @@ impl Store {
         let overlay = self.overlay(&chain, maps, Some(over), how, &source, &options)?;
         let mut meta = container.meta().clone();
         meta.is_fuse |= overlay.0.method() == Some(MountMethod::Fuse);
-        meta.volatile = options.volatile.then(probe::boot_id).or(meta.volatile);
+        if options.volatile {
+            meta.volatile = Some(probe::boot_id()?);
+        }
         container.set_meta(meta)?;
         self.attach(overlay, Some(key.clone()), chain.id, target, read_only)
     }
@@ -199,8 +201,9 @@ impl Store {
             pid: std::process::id(),
             mount: mount.id()?,
             patch: Some(patch),
-            boot: probe::boot_id(),
-            namespace: mount::own_namespace().unwrap_or_default(),
+            boot: probe::boot_id()?,
+            namespace: mount::own_namespace()?.unwrap_or_default(),
+            here: true,
             target,
         };
         let name = format!("{}.json", record.id);
@@ -225,7 +228,7 @@ fn absolute(target: &Path) -> Result<PathBuf> {
 /// Makes the work directory usable: what the kernel leaves in it to refuse a second volatile mount goes.
 fn prepare_work(container: &Container, options: &MountOptions) -> Result<()> {
     if let Some(boot) = &container.meta().volatile {
-        if *boot != probe::boot_id() && !options.accept_dirty {
+        if *boot != probe::boot_id()? && !options.accept_dirty {
             let message = format!(
                 "container {}: it was mounted volatile, and the machine has been started again since",
                 container.key()

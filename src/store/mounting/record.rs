@@ -40,6 +40,8 @@ pub struct MountRecord {
     pub(crate) boot: String,
     /// The mount namespace.
     pub(crate) namespace: u64,
+    /// Whether that is the one of this process.
+    pub(crate) here: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -76,8 +78,9 @@ impl MountRecord {
         }
     }
 
-    fn of(id: String, record: Record) -> Result<Self> {
+    fn of(id: String, record: Record, own_namespace: Option<u64>) -> Result<Self> {
         Ok(Self {
+            here: own_namespace == Some(record.namespace),
             id,
             key: record.key.map(Key::new).transpose()?,
             chain: record.chain.map(|text| text.parse()).transpose()?,
@@ -101,20 +104,20 @@ impl MountRecord {
     ///
     /// Fails if the kernel's table cannot be read.
     pub fn is_live(&self) -> Result<bool> {
-        if self.boot != probe::boot_id() {
+        if self.boot != probe::boot_id()? {
             return Ok(false);
         }
         if self.is_here() {
             return self.mount.is_mounted();
         }
         // Nobody can look into a namespace from outside without entering it; as long as it exists, it may be there.
-        Ok(mount::namespace_exists(self.namespace))
+        mount::namespace_exists(self.namespace)
     }
 
     /// With the directory that it is on now: a directory above may have been moved.
-    fn followed(mut self, table: &[MountEntry]) -> Self {
+    fn followed(mut self, table: &[MountEntry], boot: &str) -> Self {
         if self.is_here()
-            && self.boot == probe::boot_id()
+            && self.boot == boot
             && let Some(entry) = mount::by_id(table, self.mount)
             && entry.source.starts_with(SOURCE.as_bytes())
         {
@@ -125,7 +128,7 @@ impl MountRecord {
 
     /// Whether it was mounted in the mount namespace of this process.
     pub fn is_here(&self) -> bool {
-        mount::own_namespace() == Some(self.namespace)
+        self.here
     }
 }
 
@@ -138,6 +141,7 @@ impl Store {
     pub fn mounts(&self) -> Result<Vec<MountRecord>> {
         let mounts = self.sub("mounts")?;
         let table = mount::mounts()?;
+        let (own, boot) = (mount::own_namespace()?, probe::boot_id()?);
         let mut found = Vec::new();
         for name in mounts.names()? {
             let name = String::from_utf8_lossy(&name).into_owned();
@@ -145,7 +149,8 @@ impl Store {
                 continue;
             };
             if let Some(record) = json::try_read(&mounts, &name)? {
-                found.push(MountRecord::of(id.to_owned(), record)?.followed(&table));
+                let record = MountRecord::of(id.to_owned(), record, own)?;
+                found.push(record.followed(&table, &boot));
             }
         }
         Ok(found)

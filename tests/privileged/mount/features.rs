@@ -11,10 +11,19 @@ use crate::machine::{Scratch, Tmpfs, names_in};
 fn probes_agree_with_what_the_other_tests_do_and_leave_nothing() {
     let scratch = Scratch::new(&["fuse-overlayfs"]);
     let store = made(&scratch, "store");
-    let found = Features::probe(&store, MarkNamespace::Trusted).unwrap();
+    let found = Features::probe_all(&store, MarkNamespace::Trusted).unwrap();
     for (method, answer) in &found.methods {
         assert!(answer.is_yes(), "{method}: {answer}");
     }
+    let (_, fuse) = Features::probe(&store, MarkNamespace::Trusted)
+        .unwrap()
+        .methods
+        .pop()
+        .unwrap();
+    assert_eq!(
+        fuse.to_string(),
+        "no: not tried, as the kernel mounts overlays"
+    );
     for (what, answer) in [
         ("overlay", &found.kernel_overlay()),
         ("user marks", &found.user_marks),
