@@ -99,6 +99,22 @@
 //! **Documents are canonical only when all of them is known.** A document in which every member is known comes out as umoci
 //! would write it; one with others keeps its order.
 //!
+//! # What others left in a layout
+//!
+//! **A name is read more widely than it is made** ([`Name`](crate::image::Name) and [`Tag`](crate::image::Tag)). Without a tag
+//! it is `latest`, and only in a layout without that tag the one image that there is, so that umoci's scripts mean what they
+//! meant. What is *written* without a tag is `latest` (`repack`), or takes the place of the image that was edited, tagged or not.
+//!
+//! **`gc` does not refuse a layout that lacks something.** Indexes that list every platform beside the blobs of one are what
+//! half of the programs write. What only an absent manifest would need cannot be known and goes; what is there and is not
+//! understood stays, or stops gc.
+//!
+//! **An attestation goes when what it describes is edited.** Kept, it would speak of a manifest that is gone; pointed at the
+//! new one, it would say what is not true.
+//!
+//! **`validate` puts the layers on top of each other** as well, in memory, since only that finds what `unpack` would refuse.
+//! It reads them twice for that.
+//!
 //! # Reading without unpacking
 //!
 //! **A view is an unpack whose third stage keeps names instead of making files** ([`layer::view`](crate::layer::view)). One

@@ -19,7 +19,8 @@ use super::size::Size;
 /// `--image`.
 #[derive(Debug, clap::Args)]
 pub struct ImageArgs {
-    /// image in an OCI layout, of the form 'path[:tag]' (the tag is 'latest' if none is given)
+    /// image in an OCI layout, of the form 'path[:tag]' or 'path@digest' (the tag is 'latest' if none is given; of a layout
+    /// without that tag, the only image is taken)
     #[arg(long, required = true, value_name = "path[:tag]", value_parser = reference_parser())]
     pub image: Reference,
 }
@@ -285,14 +286,20 @@ pub fn path_parser() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().try_map(path)
 }
 
-/// Splits `path[:tag]` at the first colon. The path may be any bytes, the tag is text.
+/// Splits `path[:tag]` at the first colon, `path@digest` at the last `@` before it. The path may be any bytes, what
+/// follows is text.
 fn reference(text: &OsStr) -> Result<Reference> {
     if let Some(text) = text.to_str() {
         return text.parse();
     }
     let bytes = text.as_bytes();
     let colon = bytes.iter().position(|byte| *byte == b':');
-    let (layout, rest) = bytes.split_at(colon.unwrap_or(bytes.len()));
+    let (mut layout, mut rest) = bytes.split_at(colon.unwrap_or(bytes.len()));
+    // A digest begins before the colon.
+    let at = layout.iter().rposition(|byte| *byte == b'@');
+    if let Some(at) = at.filter(|at| matches!(&layout[*at..], b"@sha256" | b"@sha512")) {
+        (layout, rest) = bytes.split_at(at);
+    }
     let rest = std::str::from_utf8(rest)
         .map_err(|_| Error::new(ErrorKind::InvalidInput, "the tag is not valid UTF-8"))?;
     // The grammar is the library's: let it read the tag behind a path that it can read.
@@ -319,6 +326,8 @@ fn path(text: OsString) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use oci_bundle::image::Name;
+
     use super::*;
 
     #[test]
@@ -344,9 +353,14 @@ mod tests {
     fn a_reference_may_name_a_path_that_is_no_text() {
         let parsed = reference(OsStr::from_bytes(b"\xff/x:a:b")).unwrap();
         assert_eq!(parsed.layout.as_os_str().as_bytes(), b"\xff/x");
-        assert_eq!(parsed.tag.as_str(), "a:b");
+        assert_eq!(parsed.name, Name::Tag("a:b".to_owned()));
         let parsed = reference(OsStr::from_bytes(b"\xff")).unwrap();
-        assert_eq!(parsed.tag.as_str(), "latest");
+        assert_eq!(parsed.name, Name::Default);
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let text = [&b"\xff@"[..], digest.as_bytes()].concat();
+        let parsed = reference(OsStr::from_bytes(&text)).unwrap();
+        assert_eq!(parsed.layout.as_os_str().as_bytes(), b"\xff");
+        assert_eq!(parsed.name, Name::Digest(digest.parse().unwrap()));
         assert!(reference(OsStr::from_bytes(b"\xff:")).is_err());
         assert!(reference(OsStr::from_bytes(b"x:\xff")).is_err());
         assert!(reference(OsStr::from_bytes(b":\xff")).is_err());

@@ -153,7 +153,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
         history: args.history.options(source_date_epoch()?)?,
         ..args.changes.options()
     };
-    ops::config(&args.image.image, &options)?;
+    ops::config(&args.image.image, &options, &ui.progress())?;
     Ok(Exit::Success)
 }
 

@@ -27,6 +27,14 @@ pub struct Args {
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let report = ops::gc(&args.layout.layout, args.dry_run)?;
+    for digest in &report.missing {
+        ui.warn(&format!(
+            "{digest} is listed and not in the layout: what only it needs is not kept"
+        ));
+    }
+    for name in &report.foreign {
+        ui.warn(&format!("left alone, because it is no blob: {name}"));
+    }
     if args.json {
         ui.print(json(&report))?;
     } else if args.dry_run {
@@ -51,5 +59,12 @@ fn json(report: &GcReport) -> String {
         .iter()
         .map(|(digest, size)| json!({"digest": digest.to_string(), "size": size}))
         .collect();
-    format!("{}\n", json!({"blobs": blobs, "scratch": report.scratch}))
+    let missing: Vec<String> = report.missing.iter().map(ToString::to_string).collect();
+    let report = json!({
+        "blobs": blobs,
+        "scratch": report.scratch,
+        "missing": missing,
+        "foreign": report.foreign,
+    });
+    format!("{report}\n")
 }

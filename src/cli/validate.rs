@@ -36,7 +36,7 @@ pub struct Args {
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let progress = ui.progress();
     let findings = match (&args.image, &args.layout) {
-        (Some(image), _) => ops::validate(&image.layout, Some(&image.tag), &progress)?,
+        (Some(image), _) => ops::validate(&image.layout, Some(&image.name), &progress)?,
         (None, Some(layout)) => ops::validate(layout, None, &progress)?,
         (None, None) => {
             let message = "missing mandatory argument: --layout or --image";

@@ -75,8 +75,8 @@ mod tests {
         let image = layout.image("a", "linux/amd64");
         layout.set_index(&[layout.tagged(&image, "a")]);
         let reader = layout.leased();
-        let path = reader.resolve(&tag("a"), None).unwrap();
-        layout.open().untag(&tag("a")).unwrap();
+        let path = reader.resolve(tag("a"), None).unwrap();
+        layout.open().untag(tag("a")).unwrap();
         std::thread::scope(|scope| {
             let collector = scope.spawn(|| layout.open().gc(false).unwrap().blobs.len());
             // The sweep waits: however long this takes, the manifest is there.

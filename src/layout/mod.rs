@@ -57,14 +57,15 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use oci_cas::{DirStore, StoreExt, VerifyingReader};
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub use gc::GcReport;
 pub use lease::LeasedLayout;
 pub use limits::Limits;
-pub use mutator::{Mutator, NewHistory};
+pub use mutator::{Edited, Mutator, NewHistory};
 pub use resolve::DescriptorPath;
 pub use store_layer::{UNCOMPRESSED_SIZE, uncompressed_size};
+pub use tags::Listed;
 pub use validate::{Finding, code};
 
 use crate::fs::names::split_path;
@@ -216,6 +217,29 @@ impl Layout {
         Ok(manifest)
     }
 
+    /// Reads, verifies and parses the image config of a manifest, OCI's or Docker's.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] for an artifact, whose config is of another type and must not be parsed as an image's;
+    /// else as [`Layout::config`].
+    pub fn image_config(&self, manifest: &Manifest) -> Result<ImageConfig> {
+        let descriptor = &manifest.config;
+        if descriptor.kind() != MediaKind::Config {
+            let artifact = manifest.artifact_type();
+            let kind = if artifact.is_empty() {
+                descriptor.media_type()
+            } else {
+                artifact
+            };
+            let message = format!("it is an artifact of the type {kind:?}, not a container image");
+            return Err(Error::new(ErrorKind::Unsupported, message).with_hint(
+                "stat shows what it has; the program that made it knows what it is for",
+            ));
+        }
+        self.config(descriptor)
+    }
+
     /// Reads, verifies and parses an image config, OCI's or Docker's.
     ///
     /// # Errors
@@ -249,10 +273,11 @@ impl Layout {
         }
         let bytes = match descriptor.data() {
             Some(data) => data,
-            None => self
-                .store
-                .read_verified(digest, size)
-                .context(|| format!("read blob {digest}"))?,
+            None => self.store.read_verified(digest, size).map_err(|error| {
+                absent(descriptor, error.into(), |error| {
+                    error.context(format!("read blob {digest}"))
+                })
+            })?,
         };
         if descriptor.kind() == MediaKind::Empty && bytes != b"{}" {
             let message = format!(
@@ -281,18 +306,51 @@ impl Layout {
                 digest.clone(),
                 size,
             )),
-            None => self.store.open_verified(digest, size).map_err(Error::from),
+            None => self
+                .store
+                .open_verified(digest, size)
+                .map_err(|error| absent(descriptor, error.into(), |error| error)),
         }
     }
+}
+
+/// Says of a blob that does not exist what that means: layouts with less than they list are common.
+fn absent(descriptor: &Descriptor, error: Error, other: impl FnOnce(Error) -> Error) -> Error {
+    if error.kind() == ErrorKind::NotFound {
+        missing(descriptor, "blob")
+    } else {
+        other(error)
+    }
+}
+
+/// The error for something that is listed and not in the layout.
+fn missing(descriptor: &Descriptor, what: &str) -> Error {
+    let digest = descriptor.digest();
+    let urls = descriptor.raw().get("urls").and_then(Value::as_array);
+    let url = urls.and_then(|urls| urls.first()).and_then(Value::as_str);
+    let (message, hint) = match url {
+        Some(url) => (
+            format!("the layout does not have {what} {digest}, which lies at {url}"),
+            format!(
+                "fetch it from there to blobs/{}/{} of the layout",
+                digest.algorithm(),
+                digest.encoded()
+            ),
+        ),
+        None => (
+            format!("the layout lists {what} {digest}, but does not have it"),
+            "the layout is incomplete: copy the image again, or choose a platform that is there"
+                .to_owned(),
+        ),
+    };
+    Error::new(ErrorKind::NotFound, message).with_hint(hint)
 }
 
 /// Looks at what makes a directory with blobs a layout.
 fn check(store: &DirStore, limits: &Limits) -> Result<()> {
     let file = read_file(store, LAYOUT_FILE, limits.document_size)?;
     let layout = parse_json(&file).context(|| format!("read {LAYOUT_FILE}"))?;
-    let version = layout
-        .get("imageLayoutVersion")
-        .and_then(serde_json::Value::as_str);
+    let version = layout.get("imageLayoutVersion").and_then(Value::as_str);
     if version != Some(LAYOUT_VERSION) {
         let message = match version {
             Some(other) => format!("layout version {other:?} where {LAYOUT_VERSION} is known"),

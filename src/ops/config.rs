@@ -13,6 +13,7 @@ use crate::image::{
     set_annotations,
 };
 use crate::layout::{LeasedLayout, Mutator};
+use crate::progress::Progress;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 use super::HistoryOptions;
@@ -166,13 +167,14 @@ impl FromStr for ClearKey {
 ///
 /// [`InvalidInput`](ErrorKind::InvalidInput) for values that cannot be written, otherwise those of
 /// [`LeasedLayout::edit`]. The index is then as it was.
-pub fn config(image: &Reference, options: &ConfigOptions) -> Result<()> {
+pub fn config(image: &Reference, options: &ConfigOptions, progress: &dyn Progress) -> Result<()> {
     options.check()?;
-    let tag = options.tag.as_ref().unwrap_or(&image.tag);
+    let tag = options.tag.as_ref();
     let layout = LeasedLayout::open(&image.layout)?;
-    layout.edit(&image.tag, options.platform.as_ref(), tag, |mutator| {
+    let edited = layout.edit(&image.name, options.platform.as_ref(), tag, |mutator| {
         options.apply(mutator)
     })?;
+    edited.tell(progress);
     Ok(())
 }
 

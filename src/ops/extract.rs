@@ -133,7 +133,7 @@ pub(super) struct Found {
 impl Found {
     pub(super) fn open(reference: &Reference, platform: Option<&Platform>) -> Result<Self> {
         let layout = LeasedLayout::open(&reference.layout)?;
-        let path = layout.resolve(&reference.tag, platform)?;
+        let path = layout.resolve(&reference.name, platform)?;
         Self::of(layout, path)
     }
 
@@ -144,7 +144,7 @@ impl Found {
 
     fn of(layout: LeasedLayout, path: DescriptorPath) -> Result<Self> {
         let manifest = layout.manifest(path.target())?;
-        let config = layout.config(&manifest.config)?;
+        let config = layout.image_config(&manifest)?;
         Ok(Self {
             layout,
             path,

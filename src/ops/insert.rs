@@ -37,7 +37,7 @@ pub fn insert(
 ) -> Result<()> {
     let layout = LeasedLayout::open(&image.layout)?;
     let platform = options.platform.as_ref();
-    let path = layout.resolve(&image.tag, platform)?;
+    let path = layout.resolve(&image.name, platform)?;
     let encoder = options
         .compress
         .encoder(&layout, &layout.manifest(path.target())?);
@@ -48,10 +48,11 @@ pub fn insert(
         generate_insert_layer(out, insertions, &options.layer, progress)
     })?;
     options.history.warn_of_none(progress);
-    let tag = options.tag.as_ref().unwrap_or(&image.tag);
-    layout.edit(&image.tag, platform, tag, |mutator| {
+    let tag = options.tag.as_ref();
+    let edited = layout.edit(&image.name, platform, tag, |mutator| {
         let history = options.history.entry("umoci insert", "", false)?;
         mutator.push_layer(&layer, &diff_id, history)
     })?;
+    edited.tell(progress);
     Ok(())
 }

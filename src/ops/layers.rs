@@ -28,7 +28,7 @@ pub struct LayerInfo {
 pub fn layers(image: &Reference, platform: Option<&Platform>) -> Result<Vec<LayerInfo>> {
     let stat = super::stat(image, platform)?;
     let Some(config) = &stat.image_config else {
-        let message = format!("tag {} means an artifact, not an image", image.tag);
+        let message = format!("{} is an artifact, not an image", image.name);
         return Err(Error::new(ErrorKind::Unsupported, message));
     };
     let mut diff_ids = config.diff_ids().iter();

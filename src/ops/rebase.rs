@@ -3,9 +3,11 @@
 use serde_json::Value;
 
 use crate::image::{
-    ConfigEdit, Descriptor, DiffId, Document, Platform, Reference, Tag, object_mut, set_annotations,
+    ConfigEdit, Descriptor, DiffId, Document, Name, Platform, Reference, Tag, object_mut,
+    set_annotations,
 };
 use crate::layout::{DescriptorPath, LeasedLayout, Mutator};
+use crate::progress::Progress;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// Annotation of a manifest: the name of the image's base.
@@ -18,9 +20,9 @@ const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 pub struct RebaseOptions {
     /// The base that the image was made from, in the same layout. `None` takes it from the image's annotations
     /// `org.opencontainers.image.base.digest` and `.name`.
-    pub old_base: Option<Tag>,
+    pub old_base: Option<Name>,
     /// The base that it gets, in the same layout.
-    pub new_base: Tag,
+    pub new_base: Name,
     /// The result's tag; `None` replaces the image's.
     pub tag: Option<Tag>,
     /// Chooses among the images of an index; `None` means this machine's. The bases are those for the platform of the
@@ -38,14 +40,14 @@ pub struct RebaseOptions {
 /// [`InvalidInput`](ErrorKind::InvalidInput) when the image does not begin with the layers of the old base,
 /// [`NotFound`](ErrorKind::NotFound) when the old base is neither given nor known, otherwise those of resolving,
 /// reading and writing images. The index is then as it was.
-pub fn rebase(image: &Reference, options: &RebaseOptions) -> Result<()> {
+pub fn rebase(image: &Reference, options: &RebaseOptions, progress: &dyn Progress) -> Result<()> {
     let layout = LeasedLayout::open(&image.layout)?;
     let platform = options.platform.as_ref();
-    let tag = options.tag.as_ref().unwrap_or(&image.tag);
+    let tag = options.tag.as_ref();
     // Bases are looked for before the layout is locked; what they are made of does not change.
-    let path = layout.resolve(&image.tag, platform)?;
+    let path = layout.resolve(&image.name, platform)?;
     let manifest = layout.manifest(path.target())?;
-    let wanted = layout.config(&manifest.config)?.platform();
+    let wanted = layout.image_config(&manifest)?.platform();
     let wanted = platform.or(wanted.as_ref());
     let old = match &options.old_base {
         Some(old) => layout.resolve(old, wanted)?,
@@ -59,7 +61,7 @@ pub fn rebase(image: &Reference, options: &RebaseOptions) -> Result<()> {
         (BASE_DIGEST, new_path.target().digest().to_string()),
     ];
     let annotations = annotations.map(|(key, value)| (key.to_owned(), value));
-    layout.edit(&image.tag, platform, tag, |mutator| {
+    let edited = layout.edit(&image.name, platform, tag, |mutator| {
         let layers = mutator.layers()?;
         let diff_ids: Vec<DiffId> = layers.iter().map(|(_, id)| id.clone()).collect();
         expect_prefix(&old.diff_ids, &diff_ids)?;
@@ -74,6 +76,7 @@ pub fn rebase(image: &Reference, options: &RebaseOptions) -> Result<()> {
             &annotations.into(),
         )
     })?;
+    edited.tell(progress);
     Ok(())
 }
 
@@ -87,7 +90,7 @@ struct Base {
 impl Base {
     /// Reads an image of any kind, Docker's too: of the old base only the diff IDs matter.
     fn read(layout: &LeasedLayout, path: &DescriptorPath) -> Result<Self> {
-        let config = layout.config(&layout.manifest(path.target())?.config)?;
+        let config = layout.image_config(&layout.manifest(path.target())?)?;
         let history = config.raw().get("history").and_then(Value::as_array);
         Ok(Self {
             layers: Vec::new(),
@@ -121,9 +124,8 @@ fn find_base(
         return unknown("the image has no annotation that names its base");
     }
     for tag in layout.tags()? {
-        let Ok(tag) = Tag::new(&tag) else { continue };
         // Another image that cannot be read, or has no such platform, is not the base.
-        let Ok(path) = layout.resolve(&tag, platform) else {
+        let Ok(path) = layout.resolve(Name::Tag(tag), platform) else {
             continue;
         };
         let is_it = |wanted: &String| {
@@ -135,8 +137,8 @@ fn find_base(
             return Ok(path);
         }
     }
-    let named = name.and_then(|name| Tag::new(name).ok());
-    match named.map(|name| layout.resolve(&name, platform)) {
+    let named = name.map(|name| Name::Tag(name.clone()));
+    match named.map(|name| layout.resolve(name, platform)) {
         Some(Ok(path)) => Ok(path),
         _ => unknown("the layout does not have the image that the annotations name as base"),
     }

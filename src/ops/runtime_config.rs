@@ -37,9 +37,9 @@ pub fn runtime_config(
     progress: &dyn Progress,
 ) -> Result<()> {
     let layout = LeasedLayout::open(&image.layout)?;
-    let path = layout.resolve(&image.tag, options.platform.as_ref())?;
+    let path = layout.resolve(&image.name, options.platform.as_ref())?;
     let manifest = layout.manifest(path.target())?;
-    let config = layout.config(&manifest.config)?;
+    let config = layout.image_config(&manifest)?;
     let access = if options.map_options.rootless {
         Access::Unprivileged
     } else {

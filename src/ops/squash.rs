@@ -55,7 +55,7 @@ pub fn squash(image: &Reference, options: &SquashOptions, progress: &dyn Progres
             return Ok(());
         }
     }
-    let message = format!("tag {} is given other images all the time", image.tag);
+    let message = format!("tag {} is given other images all the time", image.name);
     Err(Error::new(ErrorKind::Busy, message).with_hint("try again"))
 }
 
@@ -88,14 +88,15 @@ fn attempt(image: &Reference, options: &SquashOptions, progress: &dyn Progress) 
         before,
         layer: (descriptor, diff_id),
     };
-    if let Some(tag) = options.tag.as_ref().filter(|tag| **tag != image.tag) {
+    let is_other = |tag: &&Tag| image.name.to_string() != tag.as_str();
+    if let Some(tag) = options.tag.as_ref().filter(is_other) {
         // Whatever has become of the source, it is not what is replaced.
         let mut mutator = Mutator::new(layout, found.path())?;
         squashed.replace_in(&mut mutator, options)?;
-        mutator.commit(tag)?;
+        mutator.commit(tag)?.tell(progress);
         return Ok(true);
     }
-    squashed.replace(layout, image, options)
+    squashed.replace(layout, image, options, progress)
 }
 
 /// How many layers stay as they are.
@@ -125,12 +126,13 @@ impl Squashed {
         layout: &LeasedLayout,
         image: &Reference,
         options: &SquashOptions,
+        progress: &dyn Progress,
     ) -> Result<bool> {
         let mut is_other = false;
         let edited = layout.edit(
-            &image.tag,
+            &image.name,
             options.platform.as_ref(),
-            &image.tag,
+            options.tag.as_ref(),
             |mutator| {
                 let layers = mutator.layers()?;
                 let same = |(now, then): (&(_, DiffId), &(_, DiffId))| now.1 == then.1;
@@ -144,7 +146,10 @@ impl Squashed {
         );
         match edited {
             Err(_) if is_other => Ok(false),
-            edited => edited.map(|_| true),
+            edited => {
+                edited?.tell(progress);
+                Ok(true)
+            }
         }
     }
 

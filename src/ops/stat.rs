@@ -50,12 +50,12 @@ pub struct ImageStat {
 /// image, [`Unsupported`](ErrorKind::Unsupported) when it means something else than an image, and those of reading.
 pub fn stat(image: &Reference, platform: Option<&Platform>) -> Result<ImageStat> {
     let layout = LeasedLayout::open(&image.layout)?;
-    let path = layout.resolve(&image.tag, platform)?;
+    let path = layout.resolve(&image.name, platform)?;
     let target = path.target();
     if target.kind() != MediaKind::Manifest {
         let message = format!(
             "tag {} means a {}, which is no image manifest",
-            image.tag,
+            image.name,
             target.media_type()
         );
         return Err(Error::new(ErrorKind::Unsupported, message));

@@ -107,7 +107,7 @@ pub fn unpack_manifest(
     progress: &dyn Progress,
     after_layer: LayerCallback<'_>,
 ) -> Result<()> {
-    let config = layout.config(&manifest.config)?;
+    let config = layout.image_config(manifest)?;
     let path = path.map_or(&[][..], |path| &path.0);
     let image = Image {
         layout,

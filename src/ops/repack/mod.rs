@@ -21,7 +21,7 @@ use super::{CompressOptions, HistoryOptions};
 use crate::bundle::{Metadata, OverlayMetadata};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{Access, Dir, atomic};
-use crate::image::{Descriptor, Manifest, Reference};
+use crate::image::{Descriptor, Manifest, Reference, Tag};
 use crate::layer::{GenerateOptions, clean_path};
 use crate::layout::{DescriptorPath, LeasedLayout, Mutator};
 use crate::progress::Progress;
@@ -94,6 +94,8 @@ trait RootFs {
 /// A bundle, and the image that it was unpacked from.
 struct Source<'a> {
     image: &'a Reference,
+    /// That of the result.
+    tag: Tag,
     bundle: &'a Path,
     dir: Dir,
     metadata: Metadata,
@@ -104,6 +106,7 @@ struct Source<'a> {
 
 impl<'a> Source<'a> {
     fn open(image: &'a Reference, bundle: &'a Path) -> Result<Self> {
+        let tag = image.name.to_tag()?;
         let dir = Dir::open(bundle, Access::Plain).context(|| "open bundle")?;
         let metadata = dir
             .read_file(Metadata::FILE_NAME.as_bytes(), Metadata::MAX_SIZE)
@@ -132,6 +135,7 @@ impl<'a> Source<'a> {
         }
         Ok(Self {
             image,
+            tag,
             bundle,
             dir,
             metadata,
@@ -179,12 +183,14 @@ impl<'a> Source<'a> {
             (None, Some(history)) => mutator.add_history(history)?,
             (None, None) => {}
         }
-        let path = mutator.commit(&self.image.tag)?;
+        let edited = mutator.commit(&self.tag)?;
+        edited.tell(progress);
+        let path = edited.path;
         if !options.refresh {
             return Ok(());
         }
         rootfs.refresh(&path, progress).context(|| {
-            let (tag, bundle) = (&self.image.tag, self.bundle.display());
+            let (tag, bundle) = (&self.tag, self.bundle.display());
             format!("image {tag} is written, but refresh {bundle}")
         })
     }
@@ -193,7 +199,7 @@ impl<'a> Source<'a> {
     fn masks(&self, options: &RepackOptions) -> Result<Vec<Vec<u8>>> {
         let mut masks = options.masks.clone();
         if !options.no_mask_volumes {
-            let config = self.layout.config(&self.manifest.config)?;
+            let config = self.layout.image_config(&self.manifest)?;
             masks.extend(
                 config
                     .volumes()

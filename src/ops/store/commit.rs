@@ -76,6 +76,7 @@ fn commit_image(
     options: &CommitOptions,
     progress: &dyn Progress,
 ) -> Result<Committed> {
+    let tag = target.name.to_tag()?;
     let layout = LeasedLayout::open(&target.layout)?;
     let base = base_image(store, chain, &layout, &target.layout)?;
     let path = DescriptorPath(vec![base.manifest]);
@@ -98,7 +99,9 @@ fn commit_image(
         (None, Some(history)) => mutator.add_history(history)?,
         (None, None) => {}
     }
-    let digest = mutator.commit(&target.tag)?.target().digest().clone();
+    let edited = mutator.commit(&tag)?;
+    edited.tell(progress);
+    let digest = edited.target().digest().clone();
     let found = Found::open(target, None)?;
     let chain = bring_in(store, &found, target, None, progress)?;
     Ok(Committed {

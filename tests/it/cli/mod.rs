@@ -7,6 +7,7 @@ mod config;
 mod diff;
 mod files;
 mod flags;
+mod foreign;
 mod gc;
 mod help;
 mod insert;

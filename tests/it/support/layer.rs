@@ -37,6 +37,20 @@ impl Layer {
         self.entry(path.as_bytes(), tar::EntryType::Regular, "", content)
     }
 
+    /// An empty file whose name does not fit into a header.
+    pub fn long_file(mut self, path: &str) -> Self {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(0);
+        let mut builder = tar::Builder::new(Vec::new());
+        let appended = builder.append_data(&mut header, path, std::io::empty());
+        appended.unwrap();
+        let archive = builder.into_inner().unwrap();
+        // Without the two blocks at the end.
+        self.0.extend_from_slice(&archive[..archive.len() - 1024]);
+        self
+    }
+
     pub fn dir(self, path: &str) -> Self {
         self.entry(path.as_bytes(), tar::EntryType::Directory, "", b"")
     }
