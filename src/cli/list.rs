@@ -36,12 +36,11 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
         tags.map(printable).collect()
     };
     let (lines, repeated) = once(lines);
-    ui.print(
-        lines
-            .iter()
-            .map(|line| format!("{line}\n"))
-            .collect::<String>(),
-    )?;
+    let mut text = lines.join("\n");
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    ui.print(text)?;
     for (line, count) in repeated {
         ui.warn(&format!("{line} stands {count} times in the index"));
     }

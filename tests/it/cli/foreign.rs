@@ -21,12 +21,12 @@ fn untagged(scratch: &Scratch) -> String {
 fn rename(scratch: &Scratch, names: &[&str]) {
     let mut index = scratch.read_json("x/index.json");
     let entry = index["manifests"][0].clone();
-    let named = names.iter().map(|name| {
+    let entries = names.iter().map(|name| {
         let mut entry = entry.clone();
         entry["annotations"] = json!({"org.opencontainers.image.ref.name": name});
         entry
     });
-    index["manifests"] = named.collect();
+    index["manifests"] = entries.collect();
     scratch.write("x/index.json", index.to_string());
 }
 

@@ -118,7 +118,7 @@ fn tag_copies_a_reference_to_the_end_of_the_index() {
     let scratch = Scratch::new();
     scratch.layout("x", &["a", "b"]);
     scratch.ok("tag --image x:a c");
-    assert_eq!(scratch.run("ls --layout x").stdout, "a\nb\nc\n");
+    assert_eq!(scratch.ok("ls --layout x"), "a\nb\nc\n");
     scratch.ok("tag --image x:b a");
     assert_eq!(scratch.ok("list --layout x"), "b\nc\na\n");
     let index = scratch.read_json("x/index.json");
@@ -237,5 +237,5 @@ fn members_that_nobody_knows_survive_tag_remove_and_new() {
     assert_eq!(after["org.example.extra"], index["org.example.extra"]);
     assert_eq!(after["manifests"][0], index["manifests"][1]);
     assert_eq!(after["manifests"][1], index["manifests"][2]);
-    assert_eq!(scratch.ok("ls --layout x"), "a\nb\nc\n");
+    assert_eq!(scratch.run("ls --layout x").stdout, "a\nb\nc\n");
 }
