@@ -45,8 +45,8 @@ pub struct RuntimeConfigOptions<'a> {
 /// # Errors
 ///
 /// [`ErrorKind::Unsupported`] when the image is not for Linux; [`ErrorKind::InvalidData`] for a malformed environment
-/// entry; and, with a rootfs only, the errors of reading its user databases and of resolving the user with them:
-/// [`ErrorKind::NotFound`] for a name that is not in them, [`ErrorKind::InvalidData`] for an id out of range.
+/// entry; and, with a rootfs only, the errors of resolving the user with its user databases: [`ErrorKind::NotFound`] for a
+/// name that is not in them, [`ErrorKind::InvalidData`] for an id out of range, and for a name the error of reading them.
 pub fn runtime_config(
     config: &ImageConfig,
     options: &RuntimeConfigOptions<'_>,
@@ -136,7 +136,15 @@ fn process_user(
     progress: &dyn Progress,
 ) -> Result<ProcessUser> {
     if let Some(rootfs) = rootfs {
-        return Databases::read(rootfs)?.resolve(specification);
+        let databases = Databases::read(rootfs);
+        let user = databases.resolve(specification)?;
+        for failure in databases.failures() {
+            progress.warn(format_args!(
+                "{}; no home directory and no groups are taken from it",
+                failure.chain()
+            ));
+        }
+        return Ok(user);
     }
     Databases::default()
         .resolve(specification)
