@@ -49,7 +49,8 @@ pub use descriptor::Descriptor;
 pub(crate) use descriptor::{ref_name, set_ref_name};
 pub use document::{Index, Manifest};
 pub(crate) use edit::{
-    ConfigEdit, follow_platform, layers_mut, object_mut, repoint, set_annotations,
+    ConfigEdit, complete_history, follow_platform, layers_mut, made_layer, object_mut,
+    remove_annotation, repoint, set_annotations,
 };
 pub use edit::{empty_config, empty_index, empty_manifest};
 pub use id::{ChainId, DiffId, ImageId};

@@ -26,8 +26,8 @@ use super::{DescriptorPath, LeasedLayout};
 use crate::archive::EncoderOptions;
 use crate::image::{
     CONFIG, ConfigEdit, Descriptor, DiffId, Document, ImageConfig, Index, MANIFEST, Manifest,
-    MediaKind, Platform, Tag, follow_platform, layers_mut, object_mut, parse_json, repoint,
-    set_annotations, to_go_json,
+    MediaKind, Platform, Tag, follow_platform, layers_mut, object_mut, parse_json,
+    remove_annotation, repoint, set_annotations, to_go_json,
 };
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -104,10 +104,15 @@ pub struct Mutator<'l> {
     entry_annotations: BTreeMap<String, String>,
     /// Whether the entry loses the annotations that it had.
     entry_cleared: bool,
+    /// The annotations that the entry loses.
+    entry_removed: Vec<String>,
 }
 
 impl<'l> Mutator<'l> {
     /// Begins with the image at the end of a descriptor path, an OCI manifest with an OCI image config.
+    ///
+    /// A history that tells of more or fewer layers than the image has is completed, so that what is appended to it is not
+    /// taken for the entry of another layer. An image without one has none until an entry is added.
     ///
     /// # Errors
     ///
@@ -119,14 +124,17 @@ impl<'l> Mutator<'l> {
         let manifest = layout.manifest(target)?;
         expect_type(&manifest.config, CONFIG, "image config")?;
         let config = layout.config(&manifest.config)?;
+        let mut edited = config.raw().clone();
+        ConfigEdit::new(&mut edited)?.settle_history(manifest.layers.len())?;
         Ok(Self {
             layout,
             path: path.clone(),
             manifest: manifest.raw().clone(),
-            config: config.raw().clone(),
+            config: edited,
             original: config.raw().clone(),
             entry_annotations: BTreeMap::new(),
             entry_cleared: false,
+            entry_removed: Vec::new(),
         })
     }
 
@@ -174,6 +182,24 @@ impl<'l> Mutator<'l> {
         self.entry_cleared = true;
     }
 
+    /// Takes one annotation off the entry of `index.json`, also one that was set here.
+    pub fn clear_entry_annotation(&mut self, key: &str) {
+        self.entry_annotations.remove(key);
+        self.entry_removed.push(key.to_owned());
+    }
+
+    /// Takes one annotation off the top layer. An image without layers stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidData`] when the document is malformed.
+    pub fn clear_top_layer_annotation(&mut self, key: &str) -> Result<()> {
+        if let Some(top) = layers_mut(&mut self.manifest)?.last_mut() {
+            remove_annotation(Document::Descriptor, object_mut(top)?, key);
+        }
+        Ok(())
+    }
+
     /// Takes all annotations off the top layer. An image without layers stays as it is.
     ///
     /// # Errors
@@ -202,13 +228,15 @@ impl<'l> Mutator<'l> {
         set_annotations(Document::Descriptor, object_mut(top)?, annotations)
     }
 
-    /// Appends a history entry.
+    /// Appends a history entry; one that is not of an empty layer is that of the top layer. Layers that have no entry get one
+    /// before it, so that the history covers all layers or none.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::InvalidData`] when the document has been made malformed.
     pub fn add_history(&mut self, history: NewHistory) -> Result<()> {
-        ConfigEdit::new(&mut self.config)?.push_history(history.into_value())
+        let layer_count = layers_mut(&mut self.manifest)?.len();
+        ConfigEdit::new(&mut self.config)?.push_history(history.into_value(), layer_count)
     }
 
     /// The layers with their diff IDs, bottom first, as they are by now.
@@ -260,16 +288,14 @@ impl<'l> Mutator<'l> {
     ) -> Result<()> {
         self.layers()?;
         layers_mut(&mut self.manifest)?.push(descriptor.to_value());
-        let mut edit = ConfigEdit::new(&mut self.config)?;
-        edit.diff_ids()?.push(diff_id.to_string().into());
+        ConfigEdit::new(&mut self.config)?
+            .diff_ids()?
+            .push(diff_id.to_string().into());
         match history {
-            Some(history) => edit.push_history(
-                NewHistory {
-                    empty_layer: false,
-                    ..history
-                }
-                .into_value(),
-            ),
+            Some(history) => self.add_history(NewHistory {
+                empty_layer: false,
+                ..history
+            }),
             None => Ok(()),
         }
     }
@@ -339,6 +365,9 @@ impl<'l> Mutator<'l> {
         let mut root = path[0].raw().clone();
         if self.entry_cleared {
             Document::Descriptor.set(&mut root, "annotations", Value::Null);
+        }
+        for key in &self.entry_removed {
+            remove_annotation(Document::Descriptor, &mut root, key);
         }
         set_annotations(Document::Descriptor, &mut root, &self.entry_annotations)?;
         path[0] = Descriptor::from_value(&Value::Object(root))?.with_ref_name(tag);

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::image::{
-    ConfigEdit, Descriptor, DiffId, Document, Platform, Reference, Tag, object_mut, set_annotations,
+    ConfigEdit, Descriptor, DiffId, Document, Platform, Reference, Tag, complete_history,
+    made_layer, object_mut, set_annotations,
 };
 use crate::layout::{DescriptorPath, LeasedLayout, Mutator};
 use crate::{Error, ErrorKind, Result, ResultExt};
@@ -66,7 +67,8 @@ pub fn rebase(image: &Reference, options: &RebaseOptions) -> Result<()> {
         let own = layers.into_iter().skip(old.diff_ids.len());
         mutator.set_layers(new.layers.iter().cloned().chain(own).collect())?;
         let history = mutator.config().get("history").and_then(Value::as_array);
-        let history = rebased_history(&old, &new, history.map_or(&[], Vec::as_slice));
+        let history = history.cloned().unwrap_or_default();
+        let history = rebased_history(&old, &new, history, diff_ids.len());
         ConfigEdit::new(mutator.config_mut())?.set("history", Value::Array(history));
         set_annotations(
             Document::Manifest,
@@ -82,6 +84,7 @@ struct Base {
     layers: Vec<(Descriptor, DiffId)>,
     diff_ids: Vec<DiffId>,
     history: Vec<Value>,
+    created: Option<Value>,
 }
 
 impl Base {
@@ -93,6 +96,7 @@ impl Base {
             layers: Vec::new(),
             diff_ids: config.diff_ids().to_vec(),
             history: history.cloned().unwrap_or_default(),
+            created: config.raw().get("created").cloned(),
         })
     }
 
@@ -163,19 +167,35 @@ fn expect_prefix(base: &[DiffId], image: &[DiffId]) -> Result<()> {
 }
 
 /// The new base's history, then what the image's own steps left. Where the image's history does not begin with the old
-/// base's, the base's part ends with the step that made its last layer.
-fn rebased_history(old: &Base, new: &Base, image: &[Value]) -> Vec<Value> {
+/// base's, the base's part ends with the step that made its last layer. It tells of all layers, or there is none.
+fn rebased_history(
+    old: &Base,
+    new: &Base,
+    mut image: Vec<Value>,
+    layer_count: usize,
+) -> Vec<Value> {
+    if image.is_empty() && new.history.is_empty() {
+        return image;
+    }
+    complete_history(&mut image, layer_count, old.created.as_ref());
     let own = image.strip_prefix(old.history.as_slice());
-    let own = own.unwrap_or_else(|| {
-        let mut rest = image;
+    let is_whole = |own: &&[Value]| {
+        let own_layers = layer_count.saturating_sub(old.diff_ids.len());
+        own.iter().filter(|step| made_layer(step)).count() == own_layers
+    };
+    let own = own.filter(is_whole).unwrap_or_else(|| {
+        let mut rest = &image[..];
         let mut layers = old.diff_ids.len();
         while let (true, Some((step, tail))) = (layers > 0, rest.split_first()) {
-            layers -= usize::from(step.get("empty_layer") != Some(&Value::Bool(true)));
+            layers -= usize::from(made_layer(step));
             rest = tail;
         }
         rest
     });
-    [new.history.as_slice(), own].concat()
+    let mut history = new.history.clone();
+    complete_history(&mut history, new.diff_ids.len(), new.created.as_ref());
+    history.extend_from_slice(own);
+    history
 }
 
 #[cfg(test)]
@@ -199,6 +219,7 @@ mod tests {
             layers: Vec::new(),
             diff_ids: ids(layers),
             history: history.as_array().unwrap().clone(),
+            created: None,
         }
     }
 
@@ -227,12 +248,40 @@ mod tests {
         let empty = |name: &str| json!({"created_by": name, "empty_layer": true});
         let old = base("12", &json!([step("a"), step("b"), empty("c")]));
         let new = base("3", &json!([step("x")]));
+        let rebased = |image: &[Value], layers| rebased_history(&old, &new, image.to_vec(), layers);
         let image = [step("a"), step("b"), empty("c"), step("d")];
-        assert_eq!(rebased_history(&old, &new, &image), [step("x"), step("d")]);
+        assert_eq!(rebased(&image, 3), [step("x"), step("d")]);
         // The base's history was rewritten since.
         let image = [step("A"), empty("c"), step("B"), step("d"), empty("e")];
         let expected = [step("x"), step("d"), empty("e")];
-        assert_eq!(rebased_history(&old, &new, &image), expected);
-        assert_eq!(rebased_history(&old, &new, &[step("A")]), [step("x")]);
+        assert_eq!(rebased(&image, 3), expected);
+        assert_eq!(rebased(&[step("A")], 2), [step("x")]);
+    }
+
+    #[test]
+    fn a_history_that_is_short_is_completed_or_left_absent() {
+        let step = |name: &str| json!({"created_by": name});
+        let count = |history: &[Value]| history.iter().filter(|step| made_layer(step)).count();
+        let none = json!([]);
+        for (old, new, image) in [
+            (&none, &none, &[][..]),
+            (&none, &none, &[step("a")]),
+            (&none, &json!([step("n")]), &[]),
+            (&json!([step("a")]), &none, &[step("a"), step("b")]),
+            (
+                &json!([step("a"), step("b"), step("c")]),
+                &none,
+                &[step("a")],
+            ),
+        ] {
+            let history = rebased_history(&base("12", old), &base("345", new), image.to_vec(), 3);
+            // Three layers of the new base, one of the image's own.
+            let expected = if image.is_empty() && *new == none {
+                0
+            } else {
+                4
+            };
+            assert_eq!(count(&history), expected, "{old} {new} {image:?}");
+        }
     }
 }
