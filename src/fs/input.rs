@@ -40,6 +40,11 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Whether a path of the user's is there and is not a directory; a symbolic link at its end is not followed.
+pub fn is_no_directory(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_dir())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
