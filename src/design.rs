@@ -84,6 +84,13 @@
 //! level 1, and what, with many repetitions, level 3. That keeps layers within about 3 percent of umoci's sizes. One
 //! level for all that does so takes a third longer.
 //!
+//! **Inserting looks at what is there.** The image's layers are read from the top down, without content, because an entry of
+//! another type hides all that is below it, and a directory in the place of a link takes `/bin` away. Nothing is left to
+//! guess: directories, and links to them, are only replaced by directories. Where the layers are missing, a warning says so.
+//!
+//! **A repack sees beneath mounts.** It walks a copy of the mount that the root file system is on, without what is mounted
+//! on top (`open_tree`), so that what is hidden is compared as ever. Without the right to do so the paths are masked.
+//!
 //! **Layers are stored first, names change after, under the lock.** Whoever edits resolves, edits and commits while nobody
 //! else can change the index ([`LeasedLayout::edit`](crate::layout::LeasedLayout::edit)); repack, whose image is named by its bundle,
 //! commits to where it came from.

@@ -7,6 +7,7 @@
 //! | file | what |
 //! |---|---|
 //! | `root.rs` | paths inside a root |
+//! | `beneath.rs` | a tree without what is mounted in it |
 //! | `dir.rs`, `make.rs` | one open directory: look, create |
 //! | `file.rs` | a new file being written |
 //! | `remove.rs` | removing whole trees |
@@ -35,6 +36,7 @@
 //! | `syscall.rs` | what needs `unsafe` |
 
 pub mod atomic;
+mod beneath;
 mod change;
 mod content;
 pub mod copy;
@@ -69,6 +71,7 @@ pub mod usage;
 pub mod userns;
 pub mod xattr;
 
+pub use beneath::{Beneath, without_mounts};
 pub use change::{Change, ChangeKind};
 pub use descent::Descent;
 pub use dir::{Access, Dir, escape_name};

@@ -118,12 +118,13 @@ fn diff_bundle(
     found: &mut dyn FnMut(&Change<'_>) -> Result<()>,
 ) -> Result<()> {
     let bundle = bundle::Bundle::open(path)?;
+    bundle.warn_of_mounts(progress);
     if let Some(target) = image.image().path.last()
         && bundle.is_of(target.digest())
     {
         let name = record_name(target.digest());
         if bundle.dir.try_stat(name.as_bytes())?.is_some() {
-            return record::diff(&bundle, &name, found);
+            return record::diff(&bundle, &name, progress, found);
         }
     }
     let old = Layers::of(&image.image(), progress)?.view(true)?;
