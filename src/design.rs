@@ -200,6 +200,24 @@
 //! **What was committed is a root.** `store commit` makes an image where it is told a layout. Otherwise it makes a committed
 //! snapshot of the chain's own name, as containerd names them, and not an image: that would need the blobs of all layers.
 //!
+//! # The command
+//!
+//! **Completion is a hidden command of the program, with scripts of our own.** Tags and names in the store are only known
+//! when they are asked for. `clap_complete`'s engine finds the candidates, but its script for bash does not join the words
+//! that bash splits at the colon before a tag.
+//!
+//! **Hints come out of the description of the commands**, as completion and manual pages do, so a new command needs none
+//! of them; tests walk the same description. A hint stands behind the error, whose text and exit code stay umoci's.
+//!
+//! **Documents of ours have a `schema_version`; lists, JSON Lines and umoci's documents have none.** The schemas in
+//! `docs/json` list every member, so that the tests find what is printed and not described.
+//!
+//! **A descriptor for progress is closed for programs that are started**: `fuse-overlayfs`, which stays, would keep the
+//! reader waiting for the end.
+//!
+//! **A test that cannot run fails, and `tests/all` counts it as left out**: it names itself and the reason in a file, which
+//! the filter of the output reads. Nothing has to be skipped by name, and without `tests/all` a missing peer still fails.
+//!
 //! # The systems that this one answers
 //!
 //! What each name of theirs is here. A test checks that the targets exist.

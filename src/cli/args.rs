@@ -118,7 +118,7 @@ pub struct CompressArgs {
     compress: Option<Choice>,
 
     /// level of the compression (gzip: 0 to 9, zstd: 1 to 22)
-    #[arg(long, value_name = "level", allow_negative_numbers = true)]
+    #[arg(long, value_name = "level", allow_negative_numbers = true, value_parser = level)]
     compress_level: Option<i32>,
 }
 
@@ -137,6 +137,9 @@ pub struct LayerArgs {
     #[command(flatten)]
     pub compress: CompressArgs,
 }
+
+/// All levels that any compression has: those of zstd below 1 are faster ones.
+const LEVELS: std::ops::RangeInclusive<i32> = -131_072..=22;
 
 /// A value of `--compress`; nothing stands for `auto`.
 type Choice = Option<Compression>;
@@ -219,11 +222,28 @@ impl HistoryArgs {
 
 impl CompressArgs {
     /// What the operation is told.
-    pub fn options(&self) -> CompressOptions {
-        CompressOptions {
-            compression: self.compress.flatten(),
+    pub fn options(&self) -> Result<CompressOptions> {
+        let compression = self.compress.flatten();
+        check_level(compression, self.compress_level)?;
+        Ok(CompressOptions {
+            compression,
             level: self.compress_level,
+        })
+    }
+}
+
+/// Refuses, before any work, a level that the compression does not have. Without a compression, it is that of the newest
+/// layer, which only the image knows.
+pub fn check_level(compression: Option<Compression>, level: Option<i32>) -> Result<()> {
+    let refuse = |message| Err(Error::new(ErrorKind::InvalidInput, message));
+    match (compression, level) {
+        (Some(Compression::None), Some(_)) => {
+            refuse("--compress-level is for layers that are compressed".to_owned())
         }
+        (Some(Compression::Gzip), Some(level)) if !(0..=9).contains(&level) => refuse(format!(
+            "invalid --compress-level: gzip has no level {level}, but 0 to 9"
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -268,6 +288,19 @@ impl UnpackArgs {
         options.sync = self.sync;
         options
     }
+}
+
+/// Parses the value of `--compress-level`.
+pub fn level(text: &str) -> Result<i32> {
+    let level = text.parse().map_err(|error: std::num::ParseIntError| {
+        Error::new(ErrorKind::InvalidInput, format!("{text:?}: {error}"))
+    })?;
+    if LEVELS.contains(&level) {
+        return Ok(level);
+    }
+    let message = format!("no compression has level {level}");
+    Err(Error::new(ErrorKind::InvalidInput, message)
+        .with_hint("gzip has the levels 0 to 9, zstd 1 to 22"))
 }
 
 /// Parses the value of `--image`.

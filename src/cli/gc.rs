@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::args::LayoutArgs;
 use super::exit::Exit;
+use super::json::SCHEMA_VERSION;
 use super::ui::Ui;
 
 /// garbage-collects an OCI image's blobs
@@ -51,5 +52,8 @@ fn json(report: &GcReport) -> String {
         .iter()
         .map(|(digest, size)| json!({"digest": digest.to_string(), "size": size}))
         .collect();
-    format!("{}\n", json!({"blobs": blobs, "scratch": report.scratch}))
+    format!(
+        "{}\n",
+        json!({"schema_version": SCHEMA_VERSION, "blobs": blobs, "scratch": report.scratch})
+    )
 }

@@ -70,7 +70,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let options = InsertOptions {
         tag: args.layer.tag.tag.clone(),
         platform: args.layer.platform.platform.clone(),
-        compress: args.layer.compress.options(),
+        compress: args.layer.compress.options()?,
         history: args.history.options(epoch)?,
         layer,
     };

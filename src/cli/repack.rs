@@ -61,7 +61,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
         no_mask_volumes: args.no_mask_volumes,
         refresh: args.refresh_bundle,
         verify: args.verify,
-        compress: args.compress.options(),
+        compress: args.compress.options()?,
         history: args.history.options(epoch)?,
         source_date_epoch: epoch,
         // Where the store is, the bundle says.

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::args::{layout_parser, reference_parser};
 use super::exit::Exit;
+use super::json::SCHEMA_VERSION;
 use super::log::printable;
 use super::ui::Ui;
 
@@ -79,5 +80,8 @@ fn json(findings: &[Finding]) -> String {
             })
         })
         .collect();
-    format!("{}\n", json!({"findings": findings}))
+    format!(
+        "{}\n",
+        json!({"schema_version": SCHEMA_VERSION, "findings": findings})
+    )
 }

@@ -29,6 +29,7 @@
 //! | `fault.rs` | places at which tests have a process die |
 //! | `atomic.rs` | a file that is replaced whole |
 //! | `input.rs` | a file of the user's, read as a stream |
+//! | `output.rs` | an open file that the process was started with, to write to |
 //! | `probe.rs` | what this process and this file system can do |
 //! | `mount/` | overlays, bind mounts, id-mapped mounts |
 //! | `userns.rs` | a command of an ordinary user's with many ids |
@@ -53,6 +54,7 @@ mod metadata;
 pub mod mount;
 mod named_ids;
 pub(crate) mod names;
+pub mod output;
 pub mod probe;
 pub mod quota;
 mod reader;

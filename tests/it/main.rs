@@ -3,6 +3,7 @@
 mod architecture;
 mod circles;
 mod cli;
+mod dependencies;
 #[cfg(feature = "registry")]
 mod registry;
 mod seeds;

@@ -31,6 +31,8 @@ const ROOT_OF_THE_MACHINE: &[&str] = &[
     "overlay_changes::marks::",
     "overlay_changes::property::",
     "overlay_repack::",
+    "recipes::callers_of_umoci",
+    "recipes::debian",
     "recipes::nspawn",
     "recipes::runtimes",
     "repack::",

@@ -48,7 +48,7 @@ fn a_dry_run_lists_digests_and_sizes_and_removes_nothing() {
         serde_json::from_str(&scratch.ok("gc --layout x --dry-run --json")).unwrap();
     assert_eq!(
         report,
-        json!({"blobs": [{"digest": digest, "size": 7}], "scratch": []})
+        json!({"schema_version": 1, "blobs": [{"digest": digest, "size": 7}], "scratch": []})
     );
     assert_eq!(blobs(&scratch, "x"), before);
     let done: Value = serde_json::from_str(&scratch.ok("gc --layout x --json")).unwrap();

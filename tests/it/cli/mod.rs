@@ -2,6 +2,7 @@
 
 mod add_layer;
 mod cat;
+mod completion;
 mod concurrent;
 mod config;
 mod diff;
@@ -9,10 +10,14 @@ mod files;
 mod flags;
 mod gc;
 mod help;
+mod hints;
 mod insert;
+mod json;
 mod layers;
 mod layout;
 mod log;
+mod manual;
+mod progress;
 mod raw;
 mod rebase;
 mod repack;
