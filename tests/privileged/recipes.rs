@@ -17,8 +17,8 @@ const RECIPES: &[(&str, &[&str], &str)] = &[
     ("rockcraft", &["python3"], "steps"),
     ("distrobuilder", &[], "latest\n"),
     ("systemd-nspawn", &["systemd-nspawn"], "hello from nspawn\n"),
-    ("firecracker", &["mkfs.ext4", "debugfs"], "/passwd/"),
-    ("ci-cache", &[], "sha256:"),
+    ("firecracker", &["mkfs.ext4", "debugfs"], "/group/"),
+    ("ci-cache", &[], "sha256/"),
     ("build-step", &[], "A /built\n"),
     ("debootstrap", &["debootstrap"], "debootstrap\n"),
 ];
