@@ -117,6 +117,7 @@
 //! (the rest of a small file, a directory, a link) stays with it in one block, as every kernel wants it; for what does
 //! not fit there is a block of its own. The checksum of the superblock is left out: with blocks of 512 bytes `mkfs.erofs`
 //! leaves it out too, and dm-verity covers all of the image.
+//!
 //! # Registries
 //!
 //! **ureq with rustls, and a protocol module of our own** ([`transfer::registry`](crate::transfer::registry)). Tried were
@@ -134,6 +135,20 @@
 //!
 //! **A blob is sent in one PUT first**, which costs two requests; where a registry or a proxy before it refuses that, in a
 //! PATCH, and then in pieces.
+//!
+//! **An image from elsewhere is opened as a layout** ([`Layout::read_only`](crate::layout::Layout::read_only)): an index in memory,
+//! over any content store. An archive in a file is such a store, whose blobs are read where they lie; so is a repository.
+//! No command that reads had to learn of either ([`ImageSource`](crate::layout::ImageSource)).
+//!
+//! **What a repository gives is kept in a layout of the user's cache**, while it is unpacked: that is what repack needs to
+//! find its base, and what a second unpack reads. It is an ordinary layout, so that nothing new is needed to look into it
+//! or to make room.
+//!
+//! **Plain layers of Docker's archives get gzip on their way** to layouts and registries, as skopeo has it; the diff IDs, and
+//! with them the configuration, stay. Other layers are copied as they are unless `--recompress` says otherwise.
+//!
+//! **In an archive in place, names and configurations promise digests**, which are checked when a blob is read, as those in a
+//! layout are. Only what nobody promises (a compressed layer of Jib's) is hashed beforehand.
 //!
 //! **A mirror that fails is passed over without a word**, whatever the failure; the error that is shown is that of the place
 //! that the name stands for.

@@ -7,8 +7,9 @@ use super::exit::Exit;
 use super::log::Threshold;
 use super::ui::Ui;
 use super::{
-    cat, config, diff, export, files, gc, init, insert, layers, list, mount, new, raw, rebase,
-    remove, remove_bundle, repack, squash, stat, store, tag, umount, unpack, unshare, validate,
+    cat, config, copy, diff, export, files, gc, index, init, insert, layers, list, mount, new, raw,
+    rebase, remove, remove_bundle, repack, squash, stat, store, tag, umount, unpack, unshare,
+    validate,
 };
 
 /// modifies Open Container images
@@ -64,6 +65,7 @@ enum Command {
     Remove(remove::Args),
     Stat(stat::Args),
     Cat(cat::Args),
+    Copy(Box<copy::Args>),
     Files(files::Args),
     Diff(diff::Args),
     Squash(squash::Args),
@@ -74,6 +76,8 @@ enum Command {
     Umount(umount::Args),
     RemoveBundle(remove_bundle::Args),
     Gc(gc::Args),
+    #[command(subcommand)]
+    Index(index::Command),
     Init(init::Args),
     #[command(visible_alias = "ls")]
     List(list::Args),
@@ -100,6 +104,7 @@ pub const CATEGORIES: &[(&str, &[&str])] = &[
             "cat",
             "files",
             "diff",
+            "copy",
             "squash",
             "export",
             "mount",
@@ -123,6 +128,8 @@ impl App {
             Command::Store(command) => command.run(ui),
             Command::Unshare(args) => unshare::run(args, ui),
             Command::Config(args) => config::run(args, ui),
+            Command::Index(command) => command.run(ui),
+            Command::Copy(args) => copy::run(args, ui),
             Command::Unpack(args) => unpack::run(args, ui),
             Command::Repack(args) => repack::run(args, ui),
             Command::Insert(args) => insert::run(args, ui),

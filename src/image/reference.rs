@@ -23,6 +23,11 @@ const DEFAULT_TAG: &str = "latest";
 pub struct Tag(String);
 
 impl Tag {
+    /// The tag that is meant where none is given.
+    pub fn latest() -> Self {
+        Self(DEFAULT_TAG.to_owned())
+    }
+
     /// Validates a tag.
     ///
     /// # Errors

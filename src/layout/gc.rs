@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use oci_cas::{Digest, Store, StoreExt};
+use oci_cas::{Digest, StoreExt};
 use serde_json::Value;
 
 use super::{INDEX_FILE, Layout};
@@ -46,7 +46,7 @@ impl Layout {
                 .context(|| "find what is in use (nothing was removed)")
         };
         let swept = self
-            .store()
+            .directory()?
             .mark_and_sweep(dry_run, mark)
             .context(|| "remove unused blobs")?;
         Ok(GcReport {

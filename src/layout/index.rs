@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{INDEX_FILE, Layout, Limits, read_file};
+use super::{Backing, INDEX_FILE, Layout, Limits, read_file};
 use crate::image::{
     Descriptor, INDEX, REF_NAME, Tag, insert_in_order, parse_json_of, ref_name, set_ref_name,
     to_go_json,
@@ -134,7 +134,10 @@ impl Layout {
     /// Reads `index.json` as it is now.
     pub(super) fn read_index(&self) -> Result<IndexFile> {
         let limits = self.limits();
-        let bytes = read_file(self.store(), INDEX_FILE, limits.index_size)?;
+        let bytes = match &self.backing {
+            Backing::Directory(store) => read_file(store, INDEX_FILE, limits.index_size)?,
+            Backing::Elsewhere { index, .. } => index.clone(),
+        };
         IndexFile::parse(&bytes, limits)
             .context(|| format!("read {}", self.path.join(INDEX_FILE).display()))
     }
@@ -148,14 +151,14 @@ impl Layout {
         edit: impl FnOnce(&mut IndexFile) -> Result<T>,
     ) -> Result<T> {
         let locking = || format!("lock image layout {}", self.path.display());
-        let _lease = self.store().lease().context(locking)?;
-        let _lock = self.store().lock().context(locking)?;
+        let _lease = self.directory()?.lease().context(locking)?;
+        let _lock = self.directory()?.lock().context(locking)?;
         let mut index = self.read_index()?;
         let result = edit(&mut index)?;
         if index.changed {
             let bytes = index.into_bytes();
             self.check_readable(&bytes)?;
-            self.store()
+            self.directory()?
                 .replace_file(INDEX_FILE, &bytes)
                 .context(|| format!("replace {}", self.path.join(INDEX_FILE).display()))?;
         }

@@ -15,6 +15,7 @@
 //! | `limits` | [`Limits`] |
 //! | `index` | `index.json` as it is edited: entries and names, under the lock |
 //! | `lease` | [`LeasedLayout`]: a layout whose blobs stay while it is read |
+//! | `source` | [`ImageSource`]: whatever leads to an image in an open layout |
 //! | `resolve` | from a tag to the one manifest that it means, here and now |
 //! | `tags` | the verbs on names: list, tag, untag, new image |
 //! | `mutator` | edits of one image: [`Mutator`], [`LeasedLayout::edit`] |
@@ -43,6 +44,7 @@ mod lease;
 mod limits;
 mod mutator;
 mod resolve;
+mod source;
 mod store_layer;
 mod tags;
 #[cfg(test)]
@@ -55,8 +57,9 @@ mod walk;
 use std::io::{Cursor, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use oci_cas::{DirStore, StoreExt, VerifyingReader};
+use oci_cas::{DirStore, Store, StoreExt, VerifyingReader};
 use serde_json::json;
 
 pub use gc::GcReport;
@@ -64,6 +67,7 @@ pub use lease::LeasedLayout;
 pub use limits::Limits;
 pub use mutator::{Mutator, NewHistory};
 pub use resolve::DescriptorPath;
+pub use source::ImageSource;
 pub use store_layer::{UNCOMPRESSED_SIZE, uncompressed_size};
 pub use validate::{Finding, code};
 
@@ -82,9 +86,24 @@ const INDEX_FILE: &str = "index.json";
 /// The name of a layout in the making.
 const STAGED: &[u8] = b"layout";
 
+/// Where the blobs and the names are.
+enum Backing {
+    /// In a directory.
+    Directory(DirStore),
+    /// Elsewhere: what leads to images is here, the blobs are in a store of any kind. Nothing is changed.
+    Elsewhere {
+        index: Vec<u8>,
+        blobs: Arc<dyn Store>,
+        announcer: Option<Announcer>,
+    },
+}
+
+/// Is told of layers that will be read, in order.
+pub(crate) type Announcer = Box<dyn Fn(&[Descriptor]) -> Result<()> + Send + Sync>;
+
 /// An opened layout. Everything happens relative to the directory's descriptor, wherever its path leads later.
 pub struct Layout {
-    store: DirStore,
+    backing: Backing,
     limits: Limits,
     /// As it was opened, for messages only.
     path: PathBuf,
@@ -139,7 +158,7 @@ impl Layout {
             .with_source(error)
         })?;
         Ok(Self {
-            store,
+            backing: Backing::Directory(store),
             limits,
             path: path.to_owned(),
         })
@@ -184,9 +203,61 @@ impl Layout {
         Ok(())
     }
 
+    /// A layout that is only read: `index` is its `index.json`, and the blobs are in any store. `name` is for messages.
+    pub fn read_only(name: &Path, index: Vec<u8>, blobs: Arc<dyn Store>) -> Self {
+        Self {
+            backing: Backing::Elsewhere {
+                index,
+                blobs,
+                announcer: None,
+            },
+            limits: Limits::default(),
+            path: name.to_owned(),
+        }
+    }
+
+    /// Has someone told of layers that will be read, of a layout that is only read.
+    #[cfg_attr(not(feature = "registry"), expect(dead_code))]
+    pub(crate) fn with_announcer(mut self, tell: Announcer) -> Self {
+        if let Backing::Elsewhere { announcer, .. } = &mut self.backing {
+            *announcer = Some(tell);
+        }
+        self
+    }
+
+    /// Says that all these layers will be read, in this order, so that those that are far away are fetched meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be begun.
+    pub(crate) fn announce(&self, layers: &[Descriptor]) -> Result<()> {
+        match &self.backing {
+            Backing::Elsewhere {
+                announcer: Some(announcer),
+                ..
+            } => announcer(layers),
+            _ => Ok(()),
+        }
+    }
+
     /// The blobs.
-    pub fn store(&self) -> &DirStore {
-        &self.store
+    pub fn store(&self) -> &dyn Store {
+        match &self.backing {
+            Backing::Directory(store) => store,
+            Backing::Elsewhere { blobs, .. } => &**blobs,
+        }
+    }
+
+    /// The directory, of a layout that can be changed.
+    fn directory(&self) -> Result<&DirStore> {
+        match &self.backing {
+            Backing::Directory(store) => Ok(store),
+            Backing::Elsewhere { .. } => {
+                let message = format!("{} is only read", self.path.display());
+                Err(Error::new(ErrorKind::Unsupported, message)
+                    .with_hint("copy the image into an OCI layout first"))
+            }
+        }
     }
 
     /// The limits in force.
@@ -250,7 +321,7 @@ impl Layout {
         let bytes = match descriptor.data() {
             Some(data) => data,
             None => self
-                .store
+                .store()
                 .read_verified(digest, size)
                 .context(|| format!("read blob {digest}"))?,
         };
@@ -281,7 +352,10 @@ impl Layout {
                 digest.clone(),
                 size,
             )),
-            None => self.store.open_verified(digest, size).map_err(Error::from),
+            None => self
+                .store()
+                .open_verified(digest, size)
+                .map_err(Error::from),
         }
     }
 }

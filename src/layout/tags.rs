@@ -110,7 +110,46 @@ impl Layout {
         stored.context(|| format!("make new image {tag}"))
     }
 
-    fn put_document(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor> {
+    /// What an entry of this digest says, in `index.json` or in an index of one of its entries.
+    pub(crate) fn entry_by_digest(&self, digest: &Digest) -> Result<Descriptor> {
+        let index = self.read_index()?;
+        for entry in index.entries() {
+            let Ok(entry) = Descriptor::from_value(entry) else {
+                continue;
+            };
+            if entry.digest() == digest {
+                return Ok(entry);
+            }
+            if entry.kind() == crate::image::MediaKind::Index
+                && let Some(inner) = self
+                    .list(&entry)?
+                    .into_iter()
+                    .find(|it| it.digest() == digest)
+            {
+                return Ok(inner);
+            }
+        }
+        let message = format!("the image layout does not list {digest}");
+        Err(crate::Error::new(crate::ErrorKind::NotFound, message))
+    }
+
+    /// The whole entry of a name, an index with one image too.
+    pub(crate) fn whole_entry(&self, tag: &Tag) -> Result<Descriptor> {
+        let index = self.read_index()?;
+        let mut named = index.named(tag);
+        match (named.next(), named.next()) {
+            (Some(only), None) => Descriptor::from_value(only),
+            _ => self.entry_to_copy(&index, tag, None),
+        }
+    }
+
+    /// What a name leads to, as a whole: a manifest, or an index of several.
+    pub(crate) fn entry(&self, tag: &Tag) -> Result<Descriptor> {
+        self.entry_to_copy(&self.read_index()?, tag, None)
+    }
+
+    /// Stores a document.
+    pub(crate) fn put_document(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor> {
         let digest: Digest = self
             .store()
             .put(Algorithm::Sha256, bytes)

@@ -19,6 +19,7 @@ use crate::fs::{Access, Dir, InodeKind};
 use crate::image::{Platform, Reference};
 pub use crate::layer::view::Aspect;
 use crate::layer::view::{Difference, View, compare};
+use crate::layout::ImageSource;
 use crate::progress::Progress;
 
 /// What an image is compared with.
@@ -74,7 +75,7 @@ pub struct Change<'a> {
 ///
 /// Those of reading the images or the bundle, and what `found` returns.
 pub fn diff(
-    from: &Reference,
+    from: &dyn ImageSource,
     to: Target<'_>,
     platform: Option<&Platform>,
     progress: &dyn Progress,

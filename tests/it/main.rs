@@ -8,3 +8,4 @@ mod registry;
 mod seeds;
 mod store_archive;
 mod support;
+mod transfer;

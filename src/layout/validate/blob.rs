@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use oci_cas::{Algorithm, Digest, Hasher, Store};
+use oci_cas::{Algorithm, Digest, Hasher};
 
 use super::{Validator, code};
 use crate::archive::{Compression, Decoder};

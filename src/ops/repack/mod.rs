@@ -13,8 +13,6 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use oci_cas::Store as _;
-
 use self::flat::Flat;
 use self::overlay::Overlay;
 use super::{CompressOptions, HistoryOptions};

@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use oci_cas::Store as _;
-
 use super::changes::Difference;
 use super::image::bring_in;
 use crate::error::{Error, ErrorKind, Result, ResultExt};

@@ -147,9 +147,9 @@ fn the_usage_line_has_all_that_stands_without_a_flag() {
     let scratch = Scratch::new();
     for (command, usage) in [
         ("tag", " --image <path[:tag]> <new-tag>\n"),
-        ("cat", " --image <path[:tag]> <path>...\n"),
-        ("files", " --image <path[:tag]> [<path>]\n"),
-        ("diff", " --image <path[:tag]> [<other-image>]\n"),
+        ("cat", " --image <image> <path>...\n"),
+        ("files", " --image <image> [<path>]\n"),
+        ("diff", " --image <image> [<other-image>]\n"),
         ("unshare", " [<command>]...\n"),
         ("store mount", " <name> <dir>\n"),
         ("insert", " --image <path[:tag]> <source> <target>...\n"),
