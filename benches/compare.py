@@ -44,8 +44,8 @@ def layers(layout):
 
 def command(tool, args, target):
     """What unpacks the image into `target`, which does not exist."""
-    if tool in ("bundle", "umoci"):
-        program = args.binary if tool == "bundle" else "umoci"
+    if tool == "bundle" or tool.startswith("umoci"):
+        program = args.binary if tool == "bundle" else args.programs.get(tool, "umoci")
         return [program, "unpack", "--image", args.image + ":latest", target]
     program = "bsdtar --numeric-owner -xzpf" if tool == "bsdtar" else \
         "tar --numeric-owner --xattrs --xattrs-include=* -xzpf"
@@ -108,7 +108,7 @@ def compare(kind, work, args):
                 numbers = measure(command(tool, args, target), target)
                 remove(target)
                 found[tool].append(numbers)
-                print(f"  run {run + 1} {tool:7} {numbers['wall']:6.2f} s", file=sys.stderr)
+                print(f"  run {run + 1} {tool:9} {numbers['wall']:6.2f} s", file=sys.stderr)
     return found
 
 
@@ -121,14 +121,14 @@ def report(kind, found):
         return statistics.median(run[key] for run in found[tool])
 
     print(f"\n{kind}: min / median / max of {len(next(iter(found.values())))} runs")
-    print(f"  {'':7} {'wall, s':>22} {'+sync, s':>22} {'CPU, s':>22} {'peak memory, MiB':>20}")
+    print(f"  {'':9} {'wall, s':>22} {'+sync, s':>22} {'CPU, s':>22} {'peak memory, MiB':>20}")
     for tool, runs in found.items():
-        print(f"  {tool:7} {span(runs, 'wall', '%.2f'):>22} {span(runs, 'synced', '%.2f'):>22} "
+        print(f"  {tool:9} {span(runs, 'wall', '%.2f'):>22} {span(runs, 'synced', '%.2f'):>22} "
               f"{span(runs, 'cpu', '%.2f'):>22} {span(runs, 'rss', '%.0f'):>20}")
     if "bundle" in found:
         for peer in found:
             if peer != "bundle":
-                print(f"  bundle : {peer:7} wall {median('bundle', 'wall') / median(peer, 'wall'):.2f}, "
+                print(f"  bundle : {peer:9} wall {median('bundle', 'wall') / median(peer, 'wall'):.2f}, "
                       f"+sync {median('bundle', 'synced') / median(peer, 'synced'):.2f}, "
                       f"CPU {median('bundle', 'cpu') / median(peer, 'cpu'):.2f}, "
                       f"memory {median('bundle', 'rss') / median(peer, 'rss'):.2f} (medians)")
@@ -159,14 +159,17 @@ def main():
     parser.add_argument("--binary", default=os.path.join(TOP, "target/release/bundle"))
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--filesystem", default="tmpfs,ext4")
-    parser.add_argument("--tools", default="bundle,umoci,tar", help="any of bundle, umoci, tar, bsdtar")
+    parser.add_argument("--tools", default="bundle,umoci,tar", help="any of bundle, umoci, tar, bsdtar, and another umoci as umoci-NAME=PROGRAM")
     parser.add_argument("--syscalls", action="store_true", help="also count the system calls of `bundle`")
     parser.add_argument("--json", metavar="FILE", help="also write all numbers there")
     args = parser.parse_args()
     args.image, args.binary = os.path.abspath(args.image), os.path.abspath(args.binary)
-    args.tools = [tool for tool in args.tools.split(",") if tool]
+    tools = [tool.partition("=") for tool in args.tools.split(",") if tool]
+    args.tools = [name for name, _, _ in tools]
+    args.programs = {name: os.path.abspath(program) for name, _, program in tools if program}
     kinds = [kind for kind in args.filesystem.split(",") if kind]
-    if not set(args.tools) <= {"bundle", "umoci", "tar", "bsdtar"} or not set(kinds) <= {"tmpfs", "ext4"}:
+    known = {"bundle", "umoci", "tar", "bsdtar", *args.programs}
+    if not set(args.tools) <= known or not set(kinds) <= {"tmpfs", "ext4"}:
         parser.error("unknown tool or filesystem")
     if os.geteuid():
         sys.exit("needs root (mounts, ownership)")

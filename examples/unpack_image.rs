@@ -30,7 +30,7 @@ fn run() -> Result<()> {
     };
     let image: Reference = image.parse()?;
     let layout = LeasedLayout::open(&image.layout)?;
-    let path = layout.resolve(&image.tag, None)?;
+    let path = layout.resolve(&image.name, None)?;
     let manifest = layout.manifest(path.target())?;
 
     let (count, mut done) = (manifest.layers.len(), 0);

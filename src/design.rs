@@ -88,6 +88,13 @@
 //! level 1, and what, with many repetitions, level 3. That keeps layers within about 3 percent of umoci's sizes. One
 //! level for all that does so takes a third longer.
 //!
+//! **Inserting looks at what is there.** The image's layers are read from the top down, without content, because an entry of
+//! another type hides all that is below it, and a directory in the place of a link takes `/bin` away. Nothing is left to
+//! guess: directories, and links to them, are only replaced by directories. Where the layers are missing, a warning says so.
+//!
+//! **A repack sees beneath mounts.** It walks a copy of the mount that the root file system is on, without what is mounted
+//! on top (`open_tree`), so that what is hidden is compared as ever. Without the right to do so the paths are masked.
+//!
 //! **Layers are stored first, names change after, under the lock.** Whoever edits resolves, edits and commits while nobody
 //! else can change the index ([`LeasedLayout::edit`](crate::layout::LeasedLayout::edit)); repack, whose image is named by its bundle,
 //! commits to where it came from.
@@ -102,6 +109,22 @@
 //!
 //! **Documents are canonical only when all of them is known.** A document in which every member is known comes out as umoci
 //! would write it; one with others keeps its order.
+//!
+//! # What others left in a layout
+//!
+//! **A name is read more widely than it is made** ([`Name`](crate::image::Name) and [`Tag`](crate::image::Tag)). Without a tag
+//! it is `latest`, and only in a layout without that tag the one image that there is, so that umoci's scripts mean what they
+//! meant. What is *written* without a tag is `latest` (`repack`), or takes the place of the image that was edited, tagged or not.
+//!
+//! **`gc` does not refuse a layout that lacks something.** Indexes that list every platform beside the blobs of one are what
+//! half of the programs write. What only an absent manifest would need cannot be known and goes; what is there and is not
+//! understood stays, or stops gc.
+//!
+//! **An attestation goes when what it describes is edited.** Kept, it would speak of a manifest that is gone; pointed at the
+//! new one, it would say what is not true.
+//!
+//! **`validate` puts the layers on top of each other** as well, in memory, since only that finds what `unpack` would refuse.
+//! It reads them twice for that.
 //!
 //! # Reading without unpacking
 //!
@@ -121,6 +144,7 @@
 //! (the rest of a small file, a directory, a link) stays with it in one block, as every kernel wants it; for what does
 //! not fit there is a block of its own. The checksum of the superblock is left out: with blocks of 512 bytes `mkfs.erofs`
 //! leaves it out too, and dm-verity covers all of the image.
+//!
 //! # Registries
 //!
 //! **ureq with rustls, and a protocol module of our own** ([`transfer::registry`](crate::transfer::registry)). Tried were
@@ -138,6 +162,20 @@
 //!
 //! **A blob is sent in one PUT first**, which costs two requests; where a registry or a proxy before it refuses that, in a
 //! PATCH, and then in pieces.
+//!
+//! **An image from elsewhere is opened as a layout** ([`Layout::read_only`](crate::layout::Layout::read_only)): an index in memory,
+//! over any content store. An archive in a file is such a store, whose blobs are read where they lie; so is a repository.
+//! No command that reads had to learn of either ([`ImageSource`](crate::layout::ImageSource)).
+//!
+//! **What a repository gives is kept in a layout of the user's cache**, while it is unpacked: that is what repack needs to
+//! find its base, and what a second unpack reads. It is an ordinary layout, so that nothing new is needed to look into it
+//! or to make room.
+//!
+//! **Plain layers of Docker's archives get gzip on their way** to layouts and registries, as skopeo has it; the diff IDs, and
+//! with them the configuration, stay. Other layers are copied as they are unless `--recompress` says otherwise.
+//!
+//! **In an archive in place, names and configurations promise digests**, which are checked when a blob is read, as those in a
+//! layout are. Only what nobody promises (a compressed layer of Jib's) is hashed beforehand.
 //!
 //! **A mirror that fails is passed over without a word**, whatever the failure; the error that is shown is that of the place
 //! that the name stands for.
@@ -224,6 +262,24 @@
 //!
 //! **What was committed is a root.** `store commit` makes an image where it is told a layout. Otherwise it makes a committed
 //! snapshot of the chain's own name, as containerd names them, and not an image: that would need the blobs of all layers.
+//!
+//! # The command
+//!
+//! **Completion is a hidden command of the program, with scripts of our own.** Tags and names in the store are only known
+//! when they are asked for. `clap_complete`'s engine finds the candidates, but its script for bash does not join the words
+//! that bash splits at the colon before a tag.
+//!
+//! **Hints come out of the description of the commands**, as completion and manual pages do, so a new command needs none
+//! of them; tests walk the same description. A hint stands behind the error, whose text and exit code stay umoci's.
+//!
+//! **Documents of ours have a `schema_version`; lists, JSON Lines and umoci's documents have none.** The schemas in
+//! `docs/json` list every member, so that the tests find what is printed and not described.
+//!
+//! **A descriptor for progress is closed for programs that are started**: `fuse-overlayfs`, which stays, would keep the
+//! reader waiting for the end.
+//!
+//! **A test that cannot run fails, and `tests/all` counts it as left out**: it names itself and the reason in a file, which
+//! the filter of the output reads. Nothing has to be skipped by name, and without `tests/all` a missing peer still fails.
 //!
 //! # The systems that this one answers
 //!

@@ -4,7 +4,7 @@
 //! more, so that what follows them cannot reach a parser. Where the end of the stream would be reported, at that
 //! boundary or before, it decides:
 //!
-//! 1. the delivered bytes have another digest: *digest mismatch*, also when there are too few or too many;
+//! 1. the delivered bytes have another digest: *digest mismatch*, also when there are too few or too many, which it says;
 //! 2. else there were fewer bytes than promised, or there is one more behind the boundary: *size mismatch*;
 //! 3. else end of stream.
 //!
@@ -89,19 +89,26 @@ impl<R: Read> VerifyingReader<R> {
             return;
         };
         let found = hasher.finish();
-        if found != self.digest {
-            let message = format!(
-                "verified reader digest mismatch: expected {}, got {found}",
-                self.digest
-            );
-            self.state = State::Failed(message);
-        } else if self.position < self.size {
-            let message = format!("expected {} bytes, got {}", self.size, self.position);
-            self.state = State::Failed(format!("verified reader size mismatch: {message}"));
+        let size = if self.position < self.size {
+            Some(format!(
+                "expected {} bytes, got {}",
+                self.size, self.position
+            ))
         } else if probe > 0 {
-            let message = format!("expected {} bytes, got more", self.size);
-            self.state = State::Failed(format!("verified reader size mismatch: {message}"));
-        }
+            Some(format!("expected {} bytes, got more", self.size))
+        } else {
+            None
+        };
+        let message = match size {
+            _ if found != self.digest => {
+                let size = size.map(|size| format!(" ({size})")).unwrap_or_default();
+                let digest = &self.digest;
+                format!("verified reader digest mismatch: expected {digest}, got {found}{size}")
+            }
+            Some(size) => format!("verified reader size mismatch: {size}"),
+            None => return,
+        };
+        self.state = State::Failed(message);
     }
 }
 
@@ -224,8 +231,12 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_wins_over_the_size() {
+    fn the_digest_wins_over_the_size_which_is_told_too() {
         assert!(verdict(b"hell", b"hello", 5).1.unwrap().starts_with(DIGEST));
+        let told = |stored: &[u8]| verdict(stored, b"hello", 5).1.unwrap();
+        assert!(told(b"hell").ends_with("(expected 5 bytes, got 4)"));
+        assert!(told(b"jello!").ends_with("(expected 5 bytes, got more)"));
+        assert!(!told(b"jello").contains("bytes"));
         assert!(
             verdict(b"jello!", b"hello", 5)
                 .1

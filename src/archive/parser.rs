@@ -162,6 +162,19 @@ impl Parser {
         Ok(())
     }
 
+    /// After an entry: takes its content as seen, all of it, and says how many bytes the caller leaves out. Events that
+    /// these bytes would make are not made.
+    pub(crate) fn skip_content(&mut self) -> u64 {
+        let (mut skipped, mut events) = (0_u64, Vec::new());
+        while let State::Body(body) = self.state {
+            let left = usize::try_from(body.left).unwrap_or(usize::MAX);
+            skipped += self.step_body(body, 0, left, &mut events) as u64;
+            events.clear();
+        }
+        self.position = self.position.saturating_add(skipped);
+        skipped
+    }
+
     /// Says that the input has ended. Calling it again gives success or failure as before.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use crate::{Error, ErrorKind, Result};
+use crate::progress::Progress;
 
 /// What every process gets unless the image says otherwise.
 const DEFAULTS: [(&str, &str); 2] = [
@@ -22,12 +22,10 @@ pub(super) struct Environment {
 }
 
 impl Environment {
-    /// Makes the environment of an image: the defaults, then the image's entries in their order.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::InvalidData`] for an entry without `=` or without a name.
-    pub(super) fn of_image(entries: &[String]) -> Result<Self> {
+    /// Makes the environment of an image: the defaults, then the image's entries in their order. As in Docker and
+    /// containerd, an entry without `=` takes the variable away. One without a name cannot be set at all, and is left out
+    /// with a warning.
+    pub(super) fn of_image(entries: &[String], progress: &dyn Progress) -> Self {
         let mut environment = Self {
             entries: Vec::new(),
             positions: HashMap::new(),
@@ -36,15 +34,25 @@ impl Environment {
             environment.set(name, value);
         }
         for entry in entries {
-            let (name, value) = entry
-                .split_once('=')
-                .ok_or_else(|| invalid(entry, "has no '='"))?;
-            if name.is_empty() {
-                return Err(invalid(entry, "has no name"));
+            match entry.split_once('=') {
+                Some(("", _)) => progress.warn(format_args!(
+                    "the entry {entry:?} of the image's environment has no name: it is left out"
+                )),
+                Some((name, value)) => environment.set(name, value),
+                None => environment.unset(entry),
             }
-            environment.set(name, value);
         }
-        Ok(environment)
+        environment
+    }
+
+    fn unset(&mut self, name: &str) {
+        let Some(position) = self.positions.remove(name) else {
+            return;
+        };
+        self.entries.remove(position);
+        for later in self.positions.values_mut().filter(|it| **it > position) {
+            *later -= 1;
+        }
     }
 
     /// Sets a variable that has no value yet; leaves any other alone.
@@ -70,47 +78,40 @@ impl Environment {
     }
 }
 
-fn invalid(entry: &str, what: &str) -> Error {
-    Error::new(
-        ErrorKind::InvalidData,
-        format!("environment entry {entry:?} of the image {what}"),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Silent;
 
     const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-    fn entries(image: &[&str]) -> Result<Vec<String>> {
+    fn entries(image: &[&str]) -> Vec<String> {
         let image: Vec<String> = image.iter().map(|&entry| entry.to_owned()).collect();
-        Environment::of_image(&image).map(Environment::into_entries)
+        Environment::of_image(&image, &Silent).into_entries()
     }
 
     #[test]
     fn an_entry_of_the_image_takes_the_place_of_the_one_it_replaces() {
-        assert_eq!(entries(&[]).unwrap(), [PATH, "TERM=xterm"]);
+        assert_eq!(entries(&[]), [PATH, "TERM=xterm"]);
         assert_eq!(
-            entries(&["A=1", "PATH=/bin", "B=", "A=2=3", "PATHS=x"]).unwrap(),
+            entries(&["A=1", "PATH=/bin", "B=", "A=2=3", "PATHS=x"]),
             ["PATH=/bin", "TERM=xterm", "A=2=3", "B=", "PATHS=x"]
         );
     }
 
     #[test]
-    fn an_entry_without_equals_sign_or_name_is_refused() {
-        for bad in ["A", "", "=", "=x"] {
-            assert_eq!(
-                entries(&["X=1", bad]).unwrap_err().kind(),
-                ErrorKind::InvalidData,
-                "{bad}"
-            );
-        }
+    fn an_entry_without_equals_sign_takes_the_variable_away() {
+        assert_eq!(
+            entries(&["A=1", "B=2", "A", "TERM", "", "never", "B=3"]),
+            [PATH, "B=3"]
+        );
+        assert_eq!(entries(&["TERM", "A=1", "TERM=x"]), [PATH, "A=1", "TERM=x"]);
+        assert_eq!(entries(&["=", "=x"]), [PATH, "TERM=xterm"]);
     }
 
     #[test]
     fn a_variable_that_is_set_even_to_nothing_is_not_missing() {
-        let mut environment = Environment::of_image(&["HOME=".to_owned()]).unwrap();
+        let mut environment = Environment::of_image(&["HOME=".to_owned()], &Silent);
         environment.set_if_missing("HOME", "/root");
         environment.set_if_missing("SHELL", " a b ");
         assert_eq!(

@@ -44,15 +44,19 @@ pub struct RuntimeConfigOptions<'a> {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Unsupported`] when the image is not for Linux; [`ErrorKind::InvalidData`] for a malformed environment
-/// entry; and, with a rootfs only, the errors of reading its user databases and of resolving the user with them:
-/// [`ErrorKind::NotFound`] for a name that is not in them, [`ErrorKind::InvalidData`] for an id out of range.
+/// [`ErrorKind::Unsupported`] when the image is for another system than Linux; and, with a rootfs only, the errors of
+/// resolving the user with its user databases: [`ErrorKind::NotFound`] for a name that is not in them,
+/// [`ErrorKind::InvalidData`] for an id out of range, and for a name the error of reading them.
 pub fn runtime_config(
     config: &ImageConfig,
     options: &RuntimeConfigOptions<'_>,
     progress: &dyn Progress,
 ) -> Result<Spec> {
-    if config.os() != "linux" {
+    if config.os().is_empty() {
+        progress.warn(format_args!(
+            "the image's configuration names no operating system: it is taken for linux"
+        ));
+    } else if config.os() != "linux" {
         let message = format!(
             "no runtime configuration for an image whose os is {:?}",
             config.os()
@@ -61,7 +65,7 @@ pub fn runtime_config(
     }
     let hint = |error: Error| error.with_hint(ROOTFS_ALONE);
     let user = process_user(config.user(), options.rootfs, progress).map_err(hint)?;
-    let environment = environment(config.env(), &user).map_err(hint)?;
+    let environment = environment(config.env(), &user, progress);
 
     let mut spec = template::spec();
     spec.set_root(Some(root(&options.root_path)))
@@ -136,7 +140,15 @@ fn process_user(
     progress: &dyn Progress,
 ) -> Result<ProcessUser> {
     if let Some(rootfs) = rootfs {
-        return Databases::read(rootfs)?.resolve(specification);
+        let databases = Databases::read(rootfs);
+        let user = databases.resolve(specification)?;
+        for failure in databases.failures() {
+            progress.warn(format_args!(
+                "{}; no home directory and no groups are taken from it",
+                failure.chain()
+            ));
+        }
+        return Ok(user);
     }
     Databases::default()
         .resolve(specification)
@@ -149,12 +161,12 @@ fn process_user(
         })
 }
 
-fn environment(entries: &[String], user: &ProcessUser) -> Result<Vec<String>> {
-    let mut environment = Environment::of_image(entries)?;
+fn environment(entries: &[String], user: &ProcessUser, progress: &dyn Progress) -> Vec<String> {
+    let mut environment = Environment::of_image(entries, progress);
     if !user.home.is_empty() {
         environment.set_if_missing("HOME", &user.home);
     }
-    Ok(environment.into_entries())
+    environment.into_entries()
 }
 
 fn root(path: &str) -> SpecRoot {

@@ -39,29 +39,55 @@ pub(super) struct ProcessUser {
 /// The text of `etc/passwd` and `etc/group`.
 #[derive(Default)]
 pub(super) struct Databases {
-    passwd: Vec<u8>,
-    group: Vec<u8>,
+    passwd: Database,
+    group: Database,
+}
+
+/// The text of one of them.
+#[derive(Default)]
+struct Database {
+    text: Vec<u8>,
+    /// Why it cannot be read, if it is there. It has no text then.
+    failure: Option<Error>,
+}
+
+impl Database {
+    fn read(root: &Root, path: &str) -> Self {
+        let text = match root.open_file(Path::new(path)) {
+            Ok(file) => read_database(file),
+            Err(error) => Err(error),
+        };
+        match text {
+            Ok(text) => Self {
+                text,
+                failure: None,
+            },
+            Err(error) if error.kind() == ErrorKind::NotFound => Self::default(),
+            Err(error) => Self {
+                text: Vec::new(),
+                failure: Some(error.context(format!("read {path} of the image"))),
+            },
+        }
+    }
 }
 
 impl Databases {
-    /// Reads both files below the root, following links inside of it. A missing file is an empty one.
-    ///
-    /// # Errors
-    ///
-    /// That of opening or reading; a directory, FIFO or device in the place of a file is refused by
-    /// [`Root::open_file`]. [`ErrorKind::LimitExceeded`] when a file is larger than [`MAX_DATABASE_SIZE`].
-    pub(super) fn read(root: &Root) -> Result<Self> {
-        let read = |path: &str| -> Result<Vec<u8>> {
-            match root.open_file(Path::new(path)) {
-                Ok(file) => read_database(file, path),
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-                Err(error) => Err(error.context(format!("read {path} of the image"))),
-            }
-        };
-        Ok(Self {
-            passwd: read("etc/passwd")?,
-            group: read("etc/group")?,
-        })
+    /// Reads both files below the root, following links inside of it. A missing file is an empty one, and so is one that
+    /// cannot be read (a directory, FIFO or device in its place, a file in the place of `etc`, links in a loop, more than
+    /// [`MAX_DATABASE_SIZE`] bytes): numbers need none. What needs it fails with the reason, see
+    /// [`resolve`](Self::resolve).
+    pub(super) fn read(root: &Root) -> Self {
+        Self {
+            passwd: Database::read(root, "etc/passwd"),
+            group: Database::read(root, "etc/group"),
+        }
+    }
+
+    /// Why files that are there are not used.
+    pub(super) fn failures(&self) -> impl Iterator<Item = &Error> {
+        [&self.passwd, &self.group]
+            .into_iter()
+            .filter_map(|database| database.failure.as_ref())
     }
 
     /// Resolves `user[:group]`.
@@ -69,7 +95,8 @@ impl Databases {
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`] for a name without a line, [`ErrorKind::InvalidData`] for an id that is not one,
-    /// [`ErrorKind::LimitExceeded`] when the user is in more groups than a process can have.
+    /// [`ErrorKind::LimitExceeded`] when the user is in more groups than a process can have. For a name whose file cannot
+    /// be read, the error of reading it.
     pub(super) fn resolve(&self, specification: &str) -> Result<ProcessUser> {
         self.resolve_parts(specification)
             .context(|| format!("resolve user {specification:?} of the image"))
@@ -90,14 +117,14 @@ impl Databases {
             },
             None if user_part.is_empty() => ProcessUser::default(),
             None => ProcessUser {
-                uid: id_without_line(user_part, "user")?,
+                uid: id_without_line(user_part, "user", &self.passwd)?,
                 ..ProcessUser::default()
             },
         };
         if !group_part.is_empty() {
             user.gid = match self.find_group(group_part) {
                 Some(line) => id_of_line(line.id, "gid", &line.name)?,
-                None => id_without_line(group_part, "group")?,
+                None => id_without_line(group_part, "group", &self.group)?,
             };
         } else if let Some(line) = matched.filter(|line| !line.name.is_empty()) {
             user.additional_gids = self.groups_of(&line.name)?;
@@ -112,7 +139,7 @@ impl Databases {
         } else {
             number(wanted)
         };
-        lines(&self.passwd)
+        lines(&self.passwd.text)
             .map(UserLine::parse)
             .find(|line| match wanted_id {
                 Some(id) => line.id == id,
@@ -122,7 +149,7 @@ impl Databases {
 
     fn find_group(&self, wanted: &str) -> Option<GroupLine<'_>> {
         let wanted_id = number(wanted);
-        lines(&self.group)
+        lines(&self.group.text)
             .map(GroupLine::parse)
             .find(|line| match wanted_id {
                 Some(id) => line.id == id,
@@ -132,7 +159,7 @@ impl Databases {
 
     fn groups_of(&self, user: &str) -> Result<Vec<u32>> {
         let mut gids = Vec::new();
-        for line in lines(&self.group)
+        for line in lines(&self.group.text)
             .map(GroupLine::parse)
             .filter(|line| line.has_member(user))
         {
@@ -146,14 +173,14 @@ impl Databases {
     }
 }
 
-fn read_database(reader: impl Read, path: &str) -> Result<Vec<u8>> {
+fn read_database(reader: impl Read) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reader
         .take(MAX_DATABASE_SIZE + 1)
         .read_to_end(&mut bytes)
-        .context(|| format!("read {path} of the image"))?;
+        .context(|| "read file")?;
     if bytes.len() as u64 > MAX_DATABASE_SIZE {
-        let message = format!("{path} of the image is larger than {MAX_DATABASE_SIZE} bytes");
+        let message = format!("it is larger than {MAX_DATABASE_SIZE} bytes");
         return Err(Error::new(ErrorKind::LimitExceeded, message));
     }
     Ok(bytes)
@@ -249,10 +276,19 @@ fn number(part: &str) -> Option<i64> {
 }
 
 /// An id that is taken as given, because there is no line with it.
-fn id_without_line(part: &str, what: &str) -> Result<u32> {
+fn id_without_line(part: &str, what: &str, database: &Database) -> Result<u32> {
     let Some(id) = number(part) else {
-        let message = format!("the image has no {what} {part:?}");
-        return Err(Error::new(ErrorKind::NotFound, message));
+        let (kind, message) = match &database.failure {
+            None => (
+                ErrorKind::NotFound,
+                format!("the image has no {what} {part:?}"),
+            ),
+            Some(failure) => (
+                failure.kind(),
+                format!("look up {what} {part:?}: {}", failure.chain()),
+            ),
+        };
+        return Err(Error::new(kind, message));
     };
     match u32::try_from(id) {
         Ok(valid) if id <= MAX_ID => Ok(valid),
@@ -308,9 +344,17 @@ mod tests {
         huge:x:4294967295:high\n";
 
     fn databases() -> Databases {
+        texts(PASSWD, GROUP)
+    }
+
+    fn texts(passwd: impl Into<Vec<u8>>, group: impl Into<Vec<u8>>) -> Databases {
+        let database = |text| Database {
+            text,
+            failure: None,
+        };
         Databases {
-            passwd: PASSWD.into(),
-            group: GROUP.into(),
+            passwd: database(passwd.into()),
+            group: database(group.into()),
         }
     }
 
@@ -416,26 +460,56 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_the_way_of_a_database_fails_names_and_no_numbers() {
+        use std::os::unix::fs::symlink;
+        let in_the_way: [fn(&Path); 4] = [
+            |root| std::fs::write(root.join("etc"), "").unwrap(),
+            |root| symlink("etc", root.join("etc")).unwrap(),
+            |root| std::fs::create_dir_all(root.join("etc/passwd")).unwrap(),
+            |root| {
+                std::fs::create_dir(root.join("etc")).unwrap();
+                symlink("passwd", root.join("etc/passwd")).unwrap();
+            },
+        ];
+        for make in in_the_way {
+            let scratch = tempfile::tempdir().unwrap();
+            make(scratch.path());
+            let root = Root::open(scratch.path(), crate::fs::Access::Plain).unwrap();
+            let databases = Databases::read(&root);
+            assert_eq!(databases.resolve("").unwrap(), ProcessUser::default());
+            assert_eq!(databases.resolve("7:8").unwrap(), user(7, 8, &[], ""));
+            let error = databases.resolve("root").unwrap_err();
+            assert!(
+                error.chain().contains("read etc/passwd of the image: "),
+                "{}",
+                error.chain()
+            );
+            assert!(databases.failures().count() > 0);
+        }
+        // Not there is another matter.
+        let scratch = tempfile::tempdir().unwrap();
+        let root = Root::open(scratch.path(), crate::fs::Access::Plain).unwrap();
+        let databases = Databases::read(&root);
+        assert_eq!(databases.failures().count(), 0);
+        let error = databases.resolve("root").unwrap_err();
+        assert!(error.chain().contains("has no user"), "{}", error.chain());
+    }
+
+    #[test]
     fn a_line_without_a_name_has_no_groups() {
-        let databases = Databases {
-            passwd: b":x:3:4::/h:".to_vec(),
-            group: b"g:x:9:\nh:x:10:,a".to_vec(),
-        };
+        let databases = texts(":x:3:4::/h:", "g:x:9:\nh:x:10:,a");
         assert_eq!(databases.resolve("3").unwrap(), user(3, 4, &[], "/h"));
     }
 
     #[test]
     fn more_groups_than_a_process_can_have_are_refused() {
         let group = "g:x:9:u\n".repeat(MAX_ADDITIONAL_GIDS);
-        let mut databases = Databases {
-            passwd: b"u:x:1:1::/:".to_vec(),
-            group: group.into_bytes(),
-        };
+        let mut databases = texts("u:x:1:1::/:", group);
         assert_eq!(
             databases.resolve("u").unwrap().additional_gids.len(),
             MAX_ADDITIONAL_GIDS
         );
-        databases.group.extend(b"g:x:9:u");
+        databases.group.text.extend(b"g:x:9:u");
         assert_eq!(
             databases.resolve("u").unwrap_err().kind(),
             ErrorKind::LimitExceeded
@@ -444,16 +518,13 @@ mod tests {
 
     #[test]
     fn an_endless_database_is_refused_at_the_limit() {
-        let error = read_database(io::repeat(b'a'), "etc/passwd").unwrap_err();
+        let error = read_database(io::repeat(b'a')).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::LimitExceeded);
     }
 
     #[test]
     fn bytes_that_are_no_text_do_not_hide_the_lines_around_them() {
-        let databases = Databases {
-            passwd: b"\xff\xfe:x:1:1\n\x00:\nu:\xff:7:8::/\xff:".to_vec(),
-            group: Vec::new(),
-        };
+        let databases = texts(*b"\xff\xfe:x:1:1\n\x00:\nu:\xff:7:8::/\xff:", "");
         assert_eq!(
             databases.resolve("u").unwrap(),
             user(7, 8, &[], "/\u{fffd}")
@@ -467,7 +538,7 @@ mod tests {
             group in "([a-z:,\n0-9-]|\\PC){0,60}",
             specification in "[a-c0-9+:-]{0,6}|\\PC{0,8}",
         ) {
-            let _ = Databases { passwd, group: group.into_bytes() }.resolve(&specification);
+            let _ = texts(passwd, group).resolve(&specification);
         }
 
         #[test]
@@ -479,7 +550,7 @@ mod tests {
         ) {
             let passwd = format!("root:x:0:0::/root:\n{name}:x:{uid}:{gid}::{home}:/bin/sh\n").into_bytes();
             prop_assume!(name != "root");
-            let databases = Databases { passwd, group: format!("g:x:3:x,{name}\n").into_bytes() };
+            let databases = texts(passwd, format!("g:x:3:x,{name}\n"));
             let expected = user(uid, gid, &[3], &home);
             prop_assert_eq!(databases.resolve(&name).unwrap(), expected.clone());
             prop_assert_eq!(databases.resolve(&uid.to_string()).unwrap(), expected);

@@ -1,14 +1,16 @@
 //! The tree of commands, and the line that runs each of them.
 
 use clap::{Args, Parser, Subcommand};
-use oci_bundle::{Error, ErrorKind, Result};
+use oci_bundle::{Error, ErrorKind, Result, ResultExt};
 
 use super::exit::Exit;
 use super::log::Threshold;
+use super::progress_lines::Lines;
 use super::ui::Ui;
 use super::{
-    cat, config, diff, export, files, gc, init, insert, layers, list, mount, new, raw, rebase,
-    remove, remove_bundle, repack, squash, stat, store, tag, umount, unpack, unshare, validate,
+    cat, completion, config, copy, diff, export, files, gc, index, init, insert, layers, list,
+    manual, mount, new, raw, rebase, remove, remove_bundle, repack, squash, stat, store, tag,
+    umount, unpack, unshare, validate,
 };
 
 /// modifies Open Container images
@@ -42,6 +44,10 @@ pub struct Globals {
     #[arg(long, global = true)]
     quiet: bool,
 
+    /// write progress to this open file descriptor, a JSON object a line (also accepted after the command)
+    #[arg(long, global = true, value_name = "fd")]
+    progress_fd: Option<i32>,
+
     /// accepted for the sake of scripts; no profile is written
     #[arg(long, hide = true)]
     pub cpu_profile: Option<std::ffi::OsString>,
@@ -54,6 +60,10 @@ enum Command {
     #[command(subcommand)]
     Store(Box<store::Command>),
     Unshare(unshare::Args),
+    Completion(completion::Args),
+    #[command(name = "__complete", hide = true)]
+    Complete(completion::CompleteArgs),
+    Man(manual::Args),
     Config(Box<config::Args>),
     Unpack(unpack::Args),
     Repack(Box<repack::Args>),
@@ -64,6 +74,7 @@ enum Command {
     Remove(remove::Args),
     Stat(stat::Args),
     Cat(cat::Args),
+    Copy(Box<copy::Args>),
     Files(files::Args),
     Diff(diff::Args),
     Squash(squash::Args),
@@ -74,6 +85,8 @@ enum Command {
     Umount(umount::Args),
     RemoveBundle(remove_bundle::Args),
     Gc(gc::Args),
+    #[command(subcommand)]
+    Index(index::Command),
     Init(init::Args),
     #[command(visible_alias = "ls")]
     List(list::Args),
@@ -100,6 +113,7 @@ pub const CATEGORIES: &[(&str, &[&str])] = &[
             "cat",
             "files",
             "diff",
+            "copy",
             "squash",
             "export",
             "mount",
@@ -116,13 +130,18 @@ impl App {
         matches!(self.command, Command::Unshare(_))
     }
 
-    /// Runs the command that the arguments name.
-    pub fn run(&self, ui: &Ui) -> Result<Exit> {
+    /// Runs the command that the arguments name; `program` is the name that the program was called by.
+    pub fn run(&self, program: &str, ui: &Ui) -> Result<Exit> {
         match &self.command {
             Command::Raw(command) => command.run(ui),
             Command::Store(command) => command.run(ui),
             Command::Unshare(args) => unshare::run(args, ui),
+            Command::Completion(args) => completion::run(args, program, ui),
+            Command::Complete(args) => completion::complete(args, ui),
+            Command::Man(args) => manual::run(args, ui),
             Command::Config(args) => config::run(args, ui),
+            Command::Index(command) => command.run(ui),
+            Command::Copy(args) => copy::run(args, ui),
             Command::Unpack(args) => unpack::run(args, ui),
             Command::Repack(args) => repack::run(args, ui),
             Command::Insert(args) => insert::run(args, ui),
@@ -152,6 +171,12 @@ impl Globals {
     /// Whether bars and everything below errors stay away.
     pub fn quiet(&self) -> bool {
         self.quiet
+    }
+
+    /// Where progress is written for programs.
+    pub fn progress_lines(&self) -> Result<Option<Lines>> {
+        let lines = self.progress_fd.map(Lines::to_descriptor).transpose();
+        lines.context(|| "invalid --progress-fd")
     }
 
     /// The least important level that is logged.

@@ -19,7 +19,8 @@ use super::size::Size;
 /// `--image`.
 #[derive(Debug, clap::Args)]
 pub struct ImageArgs {
-    /// image in an OCI layout, of the form 'path[:tag]' (the tag is 'latest' if none is given)
+    /// image in an OCI layout, of the form 'path[:tag]' or 'path@digest' (the tag is 'latest' if none is given; of a layout
+    /// without that tag, the only image is taken)
     #[arg(long, required = true, value_name = "path[:tag]", value_parser = reference_parser())]
     pub image: Reference,
 }
@@ -118,7 +119,7 @@ pub struct CompressArgs {
     compress: Option<Choice>,
 
     /// level of the compression (gzip: 0 to 9, zstd: 1 to 22)
-    #[arg(long, value_name = "level", allow_negative_numbers = true)]
+    #[arg(long, value_name = "level", allow_negative_numbers = true, value_parser = level)]
     compress_level: Option<i32>,
 }
 
@@ -137,6 +138,9 @@ pub struct LayerArgs {
     #[command(flatten)]
     pub compress: CompressArgs,
 }
+
+/// All levels that any compression has: those of zstd below 1 are faster ones.
+const LEVELS: std::ops::RangeInclusive<i32> = -131_072..=22;
 
 /// A value of `--compress`; nothing stands for `auto`.
 type Choice = Option<Compression>;
@@ -219,11 +223,28 @@ impl HistoryArgs {
 
 impl CompressArgs {
     /// What the operation is told.
-    pub fn options(&self) -> CompressOptions {
-        CompressOptions {
-            compression: self.compress.flatten(),
+    pub fn options(&self) -> Result<CompressOptions> {
+        let compression = self.compress.flatten();
+        check_level(compression, self.compress_level)?;
+        Ok(CompressOptions {
+            compression,
             level: self.compress_level,
+        })
+    }
+}
+
+/// Refuses, before any work, a level that the compression does not have. Without a compression, it is that of the newest
+/// layer, which only the image knows.
+pub fn check_level(compression: Option<Compression>, level: Option<i32>) -> Result<()> {
+    let refuse = |message| Err(Error::new(ErrorKind::InvalidInput, message));
+    match (compression, level) {
+        (Some(Compression::None), Some(_)) => {
+            refuse("--compress-level is for layers that are compressed".to_owned())
         }
+        (Some(Compression::Gzip), Some(level)) if !(0..=9).contains(&level) => refuse(format!(
+            "invalid --compress-level: gzip has no level {level}, but 0 to 9"
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -270,6 +291,19 @@ impl UnpackArgs {
     }
 }
 
+/// Parses the value of `--compress-level`.
+pub fn level(text: &str) -> Result<i32> {
+    let level = text.parse().map_err(|error: std::num::ParseIntError| {
+        Error::new(ErrorKind::InvalidInput, format!("{text:?}: {error}"))
+    })?;
+    if LEVELS.contains(&level) {
+        return Ok(level);
+    }
+    let message = format!("no compression has level {level}");
+    Err(Error::new(ErrorKind::InvalidInput, message)
+        .with_hint("gzip has the levels 0 to 9, zstd 1 to 22"))
+}
+
 /// Parses the value of `--image`.
 pub fn reference_parser() -> impl TypedValueParser<Value = Reference> {
     OsStringValueParser::new().try_map(|text| reference(&text))
@@ -285,14 +319,20 @@ pub fn path_parser() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().try_map(path)
 }
 
-/// Splits `path[:tag]` at the first colon. The path may be any bytes, the tag is text.
+/// Splits `path[:tag]` at the first colon, `path@digest` at the last `@` before it. The path may be any bytes, what
+/// follows is text.
 fn reference(text: &OsStr) -> Result<Reference> {
     if let Some(text) = text.to_str() {
         return text.parse();
     }
     let bytes = text.as_bytes();
     let colon = bytes.iter().position(|byte| *byte == b':');
-    let (layout, rest) = bytes.split_at(colon.unwrap_or(bytes.len()));
+    let (mut layout, mut rest) = bytes.split_at(colon.unwrap_or(bytes.len()));
+    // A digest begins before the colon.
+    let at = layout.iter().rposition(|byte| *byte == b'@');
+    if let Some(at) = at.filter(|at| matches!(&layout[*at..], b"@sha256" | b"@sha512")) {
+        (layout, rest) = bytes.split_at(at);
+    }
     let rest = std::str::from_utf8(rest)
         .map_err(|_| Error::new(ErrorKind::InvalidInput, "the tag is not valid UTF-8"))?;
     // The grammar is the library's: let it read the tag behind a path that it can read.
@@ -319,6 +359,8 @@ fn path(text: OsString) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use oci_bundle::image::Name;
+
     use super::*;
 
     #[test]
@@ -344,9 +386,14 @@ mod tests {
     fn a_reference_may_name_a_path_that_is_no_text() {
         let parsed = reference(OsStr::from_bytes(b"\xff/x:a:b")).unwrap();
         assert_eq!(parsed.layout.as_os_str().as_bytes(), b"\xff/x");
-        assert_eq!(parsed.tag.as_str(), "a:b");
+        assert_eq!(parsed.name, Name::Tag("a:b".to_owned()));
         let parsed = reference(OsStr::from_bytes(b"\xff")).unwrap();
-        assert_eq!(parsed.tag.as_str(), "latest");
+        assert_eq!(parsed.name, Name::Default);
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let text = [&b"\xff@"[..], digest.as_bytes()].concat();
+        let parsed = reference(OsStr::from_bytes(&text)).unwrap();
+        assert_eq!(parsed.layout.as_os_str().as_bytes(), b"\xff");
+        assert_eq!(parsed.name, Name::Digest(digest.parse().unwrap()));
         assert!(reference(OsStr::from_bytes(b"\xff:")).is_err());
         assert!(reference(OsStr::from_bytes(b"x:\xff")).is_err());
         assert!(reference(OsStr::from_bytes(b":\xff")).is_err());

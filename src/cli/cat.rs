@@ -5,8 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 
 use oci_bundle::{Result, ops};
 
-use super::args::{ImageArgs, PlatformArgs};
+use super::args::PlatformArgs;
 use super::exit::Exit;
+use super::source_args::SourceArgs;
 use super::ui::Ui;
 
 /// prints files of an image without unpacking it
@@ -17,7 +18,7 @@ use super::ui::Ui;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: SourceArgs,
 
     #[command(flatten)]
     platform: PlatformArgs,
@@ -30,6 +31,7 @@ pub struct Args {
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let paths: Vec<&[u8]> = args.paths.iter().map(|path| path.as_bytes()).collect();
     let platform = args.platform.platform.as_ref();
-    ui.stream(|out| ops::cat(&args.image.image, platform, &paths, out, &ui.progress()))?;
+    let source = args.image.source();
+    ui.stream(|out| ops::cat(&source, platform, &paths, out, &ui.progress()))?;
     Ok(Exit::Success)
 }

@@ -15,6 +15,9 @@ use super::ui::Ui;
 /// member that is one text out of the configuration; lists are emptied by --clear, an empty element of a list is an
 /// element. What the command does not know in the documents stays as it is.
 ///
+/// --clear takes a whole member or one element: config.labels.KEY, config.env.NAME, config.volume.PATH,
+/// config.exposedports.PORT, and annotations likewise. Clearing what is not set changes nothing.
+///
 /// With --get nothing is changed, and one value is printed: one of the keys of the other flags (config.user,
 /// config.cmd, created), or an element (config.env.PATH, config.labels.KEY, manifest.annotations.KEY). The annotations
 /// of index.json's entry and of the top layer are index.annotations and layer.annotations. A value that is not set is an
@@ -62,9 +65,14 @@ struct Changes {
     #[arg(long = "config.env")]
     env: Vec<Pair>,
 
-    /// word of the entrypoint, can be given several times; replaces the old one as a whole
+    /// word of the entrypoint, can be given several times; replaces the old one as a whole, and clears the command unless
+    /// --config.cmd is given too
     #[arg(long = "config.entrypoint")]
     entrypoint: Vec<String>,
+
+    /// keep the image's command when only the entrypoint is replaced, as umoci does
+    #[arg(long)]
+    keep_cmd: bool,
 
     /// word of the command, can be given several times; replaces the old one as a whole
     #[arg(long = "config.cmd")]
@@ -138,7 +146,7 @@ struct Changes {
     #[arg(long = "layer.annotation")]
     layer_annotations: Vec<Pair>,
 
-    /// what to clear before anything is set, can be given several times (config.labels, config.env, manifest.annotations, ...)
+    /// what to clear before anything is set, can be given several times (config.labels, config.env.NAME, ...)
     #[arg(long)]
     clear: Vec<ClearKey>,
 }
@@ -153,7 +161,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
         history: args.history.options(source_date_epoch()?)?,
         ..args.changes.options()
     };
-    ops::config(&args.image.image, &options)?;
+    ops::config(&args.image.image, &options, &ui.progress())?;
     Ok(Exit::Success)
 }
 
@@ -193,6 +201,7 @@ impl Changes {
             env: Pair::list(&self.env),
             labels: Pair::list(&self.labels),
             entrypoint: self.entrypoint.clone(),
+            keep_cmd: self.keep_cmd,
             cmd: self.cmd.clone(),
             healthcheck: self.healthcheck.clone(),
             shell: self.shell.clone(),

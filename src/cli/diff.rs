@@ -8,10 +8,11 @@ use oci_bundle::ops::diff::{Change, Status, Target};
 use oci_bundle::{Error, ErrorKind, Result, ResultExt, ops};
 use serde_json::{Map, Value, json};
 
-use super::args::{ImageArgs, PlatformArgs, path_parser, reference_parser};
+use super::args::{PlatformArgs, path_parser, reference_parser};
 use super::exit::Exit;
 use super::name;
 use super::size::human;
+use super::source_args::SourceArgs;
 use super::ui::Ui;
 
 /// shows what differs between an image and another image or a bundle
@@ -28,7 +29,7 @@ use super::ui::Ui;
 )]
 pub struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: SourceArgs,
 
     #[command(flatten)]
     platform: PlatformArgs,
@@ -75,36 +76,31 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
     };
+    let source = args.image.source();
     let platform = args.platform.platform.as_ref();
     let progress = ui.progress();
     let mut counts = [Count::default(); 3];
     ui.stream(|out| {
         let mut print =
             |line: String| writeln!(out, "{line}").context(|| "write to standard output");
-        ops::diff(
-            &args.image.image,
-            target,
-            platform,
-            &progress,
-            &mut |change| {
-                let count = &mut counts[index(change.status)];
-                count.paths += 1;
-                count.old_size = count
-                    .old_size
-                    .saturating_add(change.old.map_or(0, |side| side.size));
-                count.new_size = count
-                    .new_size
-                    .saturating_add(change.new.map_or(0, |side| side.size));
-                if args.summary {
-                    return Ok(());
-                }
-                print(if args.json {
-                    json_line(change)
-                } else {
-                    line(change, args.sizes)
-                })
-            },
-        )?;
+        ops::diff(&source, target, platform, &progress, &mut |change| {
+            let count = &mut counts[index(change.status)];
+            count.paths += 1;
+            count.old_size = count
+                .old_size
+                .saturating_add(change.old.map_or(0, |side| side.size));
+            count.new_size = count
+                .new_size
+                .saturating_add(change.new.map_or(0, |side| side.size));
+            if args.summary {
+                return Ok(());
+            }
+            print(if args.json {
+                json_line(change)
+            } else {
+                line(change, args.sizes)
+            })
+        })?;
         if args.summary {
             print(if args.json {
                 json_summary(&counts)

@@ -1,61 +1,95 @@
 //! `export`
 
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use oci_bundle::ops::ErofsOptions;
+use oci_bundle::ops::store::write_file;
 use oci_bundle::{Error, ErrorKind, Result, ops};
 
-use super::args::{ImageArgs, PlatformArgs, path_parser};
+use super::args::{PlatformArgs, path_parser};
 use super::exit::Exit;
+use super::source_args::SourceArgs;
 use super::ui::Ui;
 
 /// writes the root file system of an image to one file
 ///
-/// 'erofs' is an EROFS image that holds everything: for microVMs, systemd and dm-verity. With blocks of 4096 bytes it is
-/// mounted by Linux 5.15 and later. The same layers give the same bytes. The file appears when it is complete.
+/// What the layers make together, with owners, devices and extended attributes; nothing is unpacked, no privileges are
+/// needed, and the same layers give the same bytes. 'tar' is an archive. 'erofs' is an EROFS image that holds everything:
+/// for microVMs, systemd and dm-verity. With blocks of 4096 bytes it is mounted by Linux 5.15 and later.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: SourceArgs,
 
     #[command(flatten)]
     platform: PlatformArgs,
 
-    /// format of the file: erofs
-    #[arg(long, required = true, value_name = "format", value_parser = format)]
-    format: Format,
+    /// format of the file: tar or erofs (default: tar)
+    #[arg(long, value_name = "format", value_parser = format)]
+    format: Option<Format>,
 
-    /// bytes of a block, 4096 or 512 (default: 4096)
+    /// of an EROFS image: bytes of a block, 4096 or 512 (default: 4096)
     #[arg(long, value_name = "bytes")]
     block_size: Option<u32>,
 
-    /// the file to write
-    #[arg(long, short = 'o', required = true, value_name = "file", value_parser = path_parser())]
-    output: PathBuf,
+    /// write to this file instead of stdout
+    #[arg(long, short = 'o', value_name = "file", value_parser = path_parser())]
+    output: Option<PathBuf>,
+
+    /// the file to write, or '-' for stdout
+    #[arg(value_name = "file", value_parser = path_parser(), conflicts_with = "output")]
+    file: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
+    Tar,
     Erofs,
 }
 
 fn format(text: &str) -> Result<Format> {
-    if text == "erofs" {
-        return Ok(Format::Erofs);
+    match text {
+        "tar" => Ok(Format::Tar),
+        "erofs" => Ok(Format::Erofs),
+        _ => {
+            let error = Error::new(ErrorKind::InvalidInput, format!("unknown format {text:?}"));
+            Err(error.with_hint("the formats are tar and erofs"))
+        }
     }
-    let error = Error::new(ErrorKind::InvalidInput, format!("unknown format {text:?}"));
-    Err(error.with_hint("the format is erofs"))
 }
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
-    match args.format {
-        Format::Erofs => {
+    let source = args.image.source();
+    let platform = args.platform.platform.as_ref();
+    let progress = ui.progress();
+    let file = args.output.as_ref().or(args.file.as_ref());
+    let file = file.filter(|file| file.as_os_str() != "-");
+    match (file, args.format.unwrap_or(Format::Tar)) {
+        (Some(file), Format::Tar) => {
+            write_file(file, |out| {
+                ops::export_tar(&source, platform, out, &progress)
+            })?;
+        }
+        (Some(file), Format::Erofs) => {
             let defaults = ErofsOptions::default();
             let options = ErofsOptions {
                 block_size: args.block_size.unwrap_or(defaults.block_size),
-                platform: args.platform.platform.clone(),
+                platform: platform.cloned(),
             };
-            ops::export_erofs(&args.image.image, &args.output, &options, &ui.progress())?;
+            ops::export_erofs(&source, file, &options, &progress)?;
+        }
+        (None, Format::Erofs) => {
+            let message = "missing mandatory argument: --output";
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        (None, Format::Tar) if io::stdout().is_terminal() => {
+            let message = "an archive is not written to a terminal";
+            return Err(Error::new(ErrorKind::InvalidInput, message)
+                .with_hint("write it to a file with --output"));
+        }
+        (None, Format::Tar) => {
+            ui.stream(|out| ops::export_tar(&source, platform, out, &progress))?;
         }
     }
     Ok(Exit::Success)

@@ -12,9 +12,10 @@ use oci_bundle::ops::files::{FilesOptions, ListedFile};
 use oci_bundle::{Result, ResultExt, ops};
 use serde_json::{Map, Value, json};
 
-use super::args::{ImageArgs, PlatformArgs};
+use super::args::PlatformArgs;
 use super::exit::Exit;
 use super::name;
+use super::source_args::SourceArgs;
 use super::ui::Ui;
 
 /// lists a directory of an image without unpacking it
@@ -24,7 +25,7 @@ use super::ui::Ui;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: SourceArgs,
 
     #[command(flatten)]
     platform: PlatformArgs,
@@ -53,10 +54,10 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
         recursive: args.recursive,
         digests: args.json,
     };
+    let source = args.image.source();
     let progress = ui.progress();
     ui.stream(|out| {
-        let image = &args.image.image;
-        ops::files(image, path, &options, &progress, &mut |file| {
+        ops::files(&source, path, &options, &progress, &mut |file| {
             let line = if args.json {
                 json_line(file).to_string()
             } else if args.long {

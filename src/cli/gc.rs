@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::args::LayoutArgs;
 use super::exit::Exit;
+use super::json::SCHEMA_VERSION;
 use super::ui::Ui;
 
 /// garbage-collects an OCI image's blobs
@@ -27,6 +28,14 @@ pub struct Args {
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let report = ops::gc(&args.layout.layout, args.dry_run)?;
+    for digest in &report.missing {
+        ui.warn(&format!(
+            "{digest} is listed and not in the layout: what only it needs is not kept"
+        ));
+    }
+    for name in &report.foreign {
+        ui.warn(&format!("left alone, because it is no blob: {name}"));
+    }
     if args.json {
         ui.print(json(&report))?;
     } else if args.dry_run {
@@ -51,5 +60,13 @@ fn json(report: &GcReport) -> String {
         .iter()
         .map(|(digest, size)| json!({"digest": digest.to_string(), "size": size}))
         .collect();
-    format!("{}\n", json!({"blobs": blobs, "scratch": report.scratch}))
+    let missing: Vec<String> = report.missing.iter().map(ToString::to_string).collect();
+    let report = json!({
+        "schema_version": SCHEMA_VERSION,
+        "blobs": blobs,
+        "scratch": report.scratch,
+        "missing": missing,
+        "foreign": report.foreign,
+    });
+    format!("{report}\n")
 }

@@ -59,7 +59,8 @@ pub fn is_application(tree: &Command, path: &[String]) -> bool {
     find(tree, path).has_subcommands()
 }
 
-fn find<'a>(tree: &'a Command, path: &[String]) -> &'a Command {
+/// The command with this path of canonical names.
+pub fn find<'a>(tree: &'a Command, path: &[String]) -> &'a Command {
     path.iter().fold(tree, |command, name| {
         command.find_subcommand(name).unwrap_or(command)
     })
@@ -100,7 +101,8 @@ fn wrap(page: &mut String, paragraph: &str) {
     page.push('\n');
 }
 
-fn usage(command: &Command) -> String {
+/// What stands behind the command's name in its usage line.
+pub fn usage(command: &Command) -> String {
     if command.has_subcommands() {
         return " command [command options] [arguments...]".to_owned();
     }
@@ -122,7 +124,7 @@ fn usage(command: &Command) -> String {
 }
 
 /// `<source> <target>`: what stands for the values of one round.
-fn value_name(arg: &Arg) -> String {
+pub fn value_name(arg: &Arg) -> String {
     let names = arg.get_value_names().unwrap_or_default();
     let names: Vec<_> = names.iter().map(|name| format!("<{name}>")).collect();
     if names.is_empty() {

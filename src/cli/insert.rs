@@ -18,6 +18,9 @@ use super::ui::Ui;
 ///
 /// Several pairs of a source on this machine and a target in the image make one layer. With --whiteout, the target is
 /// removed from the image, and there is no source.
+///
+/// As with cp, a target that ends in a slash is a directory to insert into, and a link to a directory is followed there.
+/// Otherwise a directory of the image, or a link to one, is not replaced by something else.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -39,7 +42,7 @@ pub struct Args {
     #[arg(long, value_name = "mode")]
     chmod: Option<Mode>,
 
-    /// give the directories above the targets entries of their own (0755, owned by root)
+    /// add entries for those parent directories of the targets that the image lacks (0755, owned by root)
     #[arg(long)]
     parents: bool,
 
@@ -70,7 +73,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let options = InsertOptions {
         tag: args.layer.tag.tag.clone(),
         platform: args.layer.platform.platform.clone(),
-        compress: args.layer.compress.options(),
+        compress: args.layer.compress.options()?,
         history: args.history.options(epoch)?,
         layer,
     };

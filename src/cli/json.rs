@@ -1,6 +1,10 @@
-//! JSON that is shown as it is stored.
+//! JSON that is shown as it is stored, and what JSON of our own has in common.
 
 use serde::de::IgnoredAny;
+
+/// The version of our documents, in their member `schema_version`: one more when a member changes its meaning or goes.
+/// `docs/json` has the schemas.
+pub const SCHEMA_VERSION: u32 = 1;
 
 /// Compacts the first JSON value of a document and changes nothing else: unknown members, their order, the spelling of
 /// numbers and duplicates stay. As Go's encoder does, the characters that are special to HTML and JavaScript
@@ -41,7 +45,28 @@ pub fn compact(document: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::cli::app::App;
+
+    #[test]
+    fn every_command_with_json_has_a_schema() {
+        fn check(command: &clap::Command, name: &str) {
+            let is_json = |arg: &clap::Arg| arg.get_long() == Some("json");
+            if command.get_arguments().any(is_json) {
+                let root = env!("CARGO_MANIFEST_DIR");
+                let file = format!("{root}/docs/json/{name}.json");
+                assert!(std::path::Path::new(&file).is_file(), "{file}");
+            }
+            for command in command.get_subcommands() {
+                check(command, &format!("{name}-{}", command.get_name()));
+            }
+        }
+        for command in App::command().get_subcommands() {
+            check(command, command.get_name());
+        }
+    }
 
     fn compacted(text: &str) -> String {
         String::from_utf8(compact(text.as_bytes()).unwrap()).unwrap()

@@ -5,10 +5,11 @@ use oci_bundle::ops::LayerInfo;
 use oci_bundle::{Result, ops};
 use serde_json::{Map, Value, json};
 
-use super::args::{ImageArgs, PlatformArgs};
+use super::args::PlatformArgs;
 use super::exit::Exit;
 use super::log::printable;
 use super::size::human;
+use super::source_args::SourceArgs;
 use super::ui::Ui;
 
 /// Columns of the history that the table shows at most.
@@ -21,7 +22,7 @@ const STEP_WIDTH: usize = 60;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: SourceArgs,
 
     #[command(flatten)]
     platform: PlatformArgs,
@@ -32,7 +33,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
-    let layers = ops::layers(&args.image.image, args.platform.platform.as_ref())?;
+    let layers = ops::layers(&args.image.source(), args.platform.platform.as_ref())?;
     if args.json {
         let layers = layers.iter().map(json).collect();
         ui.print(to_go_json(&Value::Array(layers)))?;

@@ -1,6 +1,6 @@
 //! `new`
 
-use oci_bundle::{Result, ops};
+use oci_bundle::{Result, ResultExt, ops};
 
 use super::args::ImageArgs;
 use super::exit::Exit;
@@ -18,6 +18,8 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, _: &Ui) -> Result<Exit> {
+    let name = &args.image.image.name;
+    name.to_tag().context(|| "invalid --image")?;
     ops::new(&args.image.image, source_date_epoch()?)?;
     Ok(Exit::Success)
 }

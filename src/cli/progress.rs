@@ -12,6 +12,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use oci_bundle::progress::{Event, Progress};
 
 use super::log::{Log, Threshold, dumb_terminal};
+use super::progress_lines::Lines;
 
 /// Work that is done sooner needs no bar.
 const DELAY: Duration = Duration::from_millis(250);
@@ -22,6 +23,7 @@ const RATE: u8 = 30;
 #[derive(Debug)]
 pub struct Terminal<'a> {
     log: &'a Log,
+    lines: Option<&'a Lines>,
     bars: Option<Bars>,
 }
 
@@ -40,10 +42,12 @@ struct State {
 
 impl<'a> Terminal<'a> {
     /// Makes a receiver of events; without bars when that is asked for or stderr is no terminal.
-    pub fn new(log: &'a Log, quiet: bool) -> Self {
+    /// All events go to `lines`, too.
+    pub fn new(log: &'a Log, quiet: bool, lines: Option<&'a Lines>) -> Self {
         let drawn = !quiet && io::stderr().is_terminal() && !dumb_terminal();
         Self {
             log,
+            lines,
             bars: drawn.then(Bars::new),
         }
     }
@@ -51,6 +55,9 @@ impl<'a> Terminal<'a> {
 
 impl Progress for Terminal<'_> {
     fn event(&self, event: Event<'_>) {
+        if let Some(lines) = self.lines {
+            lines.event(&event);
+        }
         match (event, &self.bars) {
             (Event::Message(message), bars) => {
                 let level = Threshold::from(message.level);

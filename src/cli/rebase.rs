@@ -1,8 +1,8 @@
 //! `rebase`
 
-use oci_bundle::image::Tag;
+use oci_bundle::image::Name;
 use oci_bundle::ops::RebaseOptions;
-use oci_bundle::{Result, ops};
+use oci_bundle::{Error, ErrorKind, Result, ops};
 
 use super::args::{ImageArgs, PlatformArgs, TagArgs};
 use super::exit::Exit;
@@ -27,21 +27,29 @@ pub struct Args {
     tag: TagArgs,
 
     /// tag of the base that the image was made from (that of its base annotations if not given)
-    #[arg(long, value_name = "tag", value_parser = |text: &str| Tag::new(text))]
-    old_base: Option<Tag>,
+    #[arg(long, value_name = "tag", value_parser = named)]
+    old_base: Option<Name>,
 
     /// tag of the base that the image gets
-    #[arg(long, required = true, value_name = "tag", value_parser = |text: &str| Tag::new(text))]
-    new_base: Tag,
+    #[arg(long, required = true, value_name = "tag", value_parser = named)]
+    new_base: Name,
 }
 
-pub fn run(args: &Args, _: &Ui) -> Result<Exit> {
+/// An image of the same layout, whatever its tag looks like.
+fn named(text: &str) -> Result<Name> {
+    if text.is_empty() {
+        return Err(Error::new(ErrorKind::InvalidInput, "the tag is empty"));
+    }
+    Ok(Name::Tag(text.to_owned()))
+}
+
+pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let options = RebaseOptions {
         old_base: args.old_base.clone(),
         new_base: args.new_base.clone(),
         tag: args.tag.tag.clone(),
         platform: args.platform.platform.clone(),
     };
-    ops::rebase(&args.image.image, &options)?;
+    ops::rebase(&args.image.image, &options, &ui.progress())?;
     Ok(Exit::Success)
 }

@@ -8,7 +8,8 @@ use super::ui::Ui;
 
 /// removes a tag from an OCI image
 ///
-/// A tag that does not exist is no error. The blobs stay until gc removes them.
+/// A tag that does not exist is no error. An image without a tag is removed by its digest ('path@digest'). The blobs stay
+/// until gc removes them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use oci_bundle::ops::RepackOptions;
 use oci_bundle::{Result, ops};
 
-use super::args::{CompressArgs, HistoryArgs, ImageArgs, path_parser};
+use super::args::{CompressArgs, HistoryArgs, path_parser};
 use super::exit::Exit;
+use super::source_args::SourceArgs;
 use super::store_args::StoreArgs;
 use super::time::source_date_epoch;
 use super::ui::Ui;
@@ -20,7 +21,7 @@ use super::ui::Ui;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: SourceArgs,
 
     #[command(flatten)]
     compress: CompressArgs,
@@ -61,12 +62,14 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
         no_mask_volumes: args.no_mask_volumes,
         refresh: args.refresh_bundle,
         verify: args.verify,
-        compress: args.compress.options(),
+        compress: args.compress.options()?,
         history: args.history.options(epoch)?,
         source_date_epoch: epoch,
         // Where the store is, the bundle says.
         store: Some(StoreArgs::default().options_at(Path::new(""))?),
     };
-    ops::repack(&args.image.image, &args.bundle, &options, &ui.progress())?;
+    let image = args.image.working_layout()?;
+    ops::repack(&image, &args.bundle, &options, &ui.progress())?;
+    args.image.push(image, &ui.progress())?;
     Ok(Exit::Success)
 }

@@ -40,7 +40,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
         last: args.last,
         tag: args.tag.tag.clone(),
         platform: args.platform.platform.clone(),
-        compress: args.compress.options(),
+        compress: args.compress.options()?,
         history: args.history.options(source_date_epoch()?)?,
     };
     ops::squash(&args.image.image, &options, &ui.progress())?;

@@ -12,9 +12,10 @@ use oci_bundle::{Error, ErrorKind, Result};
 use super::app::App;
 use super::exit::Exit;
 use super::help;
+use super::hints;
 use super::log::{Threshold, printable};
 use super::signals;
-use super::syntax::{self, Fault, Parsed};
+use super::syntax::{self, Fault, Parsed, Reason};
 use super::ui::Ui;
 
 /// Runs the command that `argv` asks for, the program's name first.
@@ -23,7 +24,7 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     let program = program_name(argv.next().as_deref());
     let words: Vec<OsString> = argv.collect();
     // Until the log level is known.
-    let ui = Ui::new(Threshold::Warn, false);
+    let ui = Ui::new(Threshold::Warn, false, None);
     let exit = start(&program, &words, &ui).unwrap_or_else(|error| {
         ui.error(&error);
         Exit::Failure
@@ -44,7 +45,7 @@ fn program_name(argv0: Option<&OsStr>) -> String {
 fn start(program: &str, words: &[OsString], ui: &Ui) -> Result<Exit> {
     let tree = App::command();
     match syntax::parse(&tree, words) {
-        Ok(Parsed::Command(argv)) => run(tree, argv),
+        Ok(Parsed::Command(argv)) => run(program, &tree, argv),
         Ok(Parsed::Help(path)) => {
             ui.print(help::render(program, &tree, &path))?;
             Ok(Exit::Success)
@@ -53,11 +54,12 @@ fn start(program: &str, words: &[OsString], ui: &Ui) -> Result<Exit> {
             ui.print(help::version(program))?;
             Ok(Exit::Success)
         }
-        Ok(Parsed::UnknownTopic(topic)) => {
-            Ui::complain(&format!(
-                "No help topic for '{}'",
-                printable(&topic.to_string_lossy())
-            ));
+        Ok(Parsed::UnknownTopic { path, name }) => {
+            let name = printable(&name.to_string_lossy());
+            Ui::complain(&format!("No help topic for '{name}'"));
+            if let Some(hint) = hints::command(program, &tree, &path, &name) {
+                ui.hint(&hint);
+            }
             Ok(Exit::UnknownCommand)
         }
         Err(Fault::Usage { path, reason }) => {
@@ -69,20 +71,40 @@ fn start(program: &str, words: &[OsString], ui: &Ui) -> Result<Exit> {
             };
             let page = help::render(program, &tree, &path);
             ui.print(format!("Incorrect Usage{mark} {reason}\n\n{page}"))?;
-            Err(Error::new(ErrorKind::InvalidInput, reason))
+            let error = Error::new(ErrorKind::InvalidInput, reason.to_string());
+            Err(match &reason {
+                Reason::UnknownFlag(name) => hints::flag(program, &tree, &path, name)
+                    .into_iter()
+                    .fold(error, Error::with_hint),
+                Reason::Other(_) => error,
+            })
         }
-        Err(Fault::MissingFlag(flag)) => Err(missing(&flag)),
+        Err(Fault::MissingFlag { path, flag }) => {
+            Err(missing(&flag).with_hint(hints::usage(program, &tree, &path)))
+        }
     }
 }
 
 /// Runs a command whose words are in canonical form.
-fn run(tree: clap::Command, argv: Vec<OsString>) -> Result<Exit> {
+fn run(program: &str, tree: &clap::Command, argv: Vec<OsString>) -> Result<Exit> {
+    let path = hints::path_of(&argv);
     let app = tree
+        .clone()
         .try_get_matches_from(argv)
         .and_then(|matches| App::from_arg_matches(&matches))
-        .map_err(|error| explain(&error))?;
-    let ui = Ui::new(app.globals.threshold()?, app.globals.quiet());
-    let profile = app.globals.cpu_profile.as_ref();
+        .map_err(|error| {
+            let is_count = is_about_count(&error);
+            let error = explain(&error);
+            if is_count {
+                error.with_hint(hints::usage(program, tree, &path))
+            } else {
+                error
+            }
+        })?;
+    let globals = &app.globals;
+    let lines = globals.progress_lines()?;
+    let ui = Ui::new(globals.threshold()?, globals.quiet(), lines);
+    let profile = globals.cpu_profile.as_ref();
     if let Some(file) = profile.filter(|file| !file.is_empty()) {
         ui.warn(&format!(
             "--cpu-profile is not supported: nothing is written to {}",
@@ -98,10 +120,24 @@ fn run(tree: clap::Command, argv: Vec<OsString>) -> Result<Exit> {
     if let Err(error) = watched {
         ui.warn(&format!("signals are not handled: {error}"));
     }
-    Ok(app.run(&ui).unwrap_or_else(|error| {
+    let result = app.run(program, &ui);
+    ui.finish(&result);
+    Ok(result.unwrap_or_else(|error| {
         ui.error(&error);
         Exit::Failure
     }))
+}
+
+/// Whether an argument is missing or one too many is there.
+fn is_about_count(error: &clap::Error) -> bool {
+    matches!(
+        error.kind(),
+        ClapKind::MissingRequiredArgument
+            | ClapKind::UnknownArgument
+            | ClapKind::WrongNumberOfValues
+            | ClapKind::TooFewValues
+            | ClapKind::TooManyValues
+    )
 }
 
 fn missing(argument: &str) -> Error {

@@ -5,9 +5,10 @@ use oci_bundle::ops::stat::{Blob, HistoryEntry, ImageStat};
 use oci_bundle::{Result, ops};
 use serde_json::{Map, Value};
 
-use super::args::{ImageArgs, PlatformArgs};
+use super::args::PlatformArgs;
 use super::exit::Exit;
 use super::json::compact;
+use super::source_args::SourceArgs;
 use super::stat_text;
 use super::time::rfc3339_nano;
 use super::ui::Ui;
@@ -19,7 +20,7 @@ use super::ui::Ui;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: SourceArgs,
 
     #[command(flatten)]
     platform: PlatformArgs,
@@ -30,7 +31,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
-    let stat = ops::stat(&args.image.image, args.platform.platform.as_ref())?;
+    let stat = ops::stat(&args.image.source(), args.platform.platform.as_ref())?;
     if args.json {
         ui.print(json(&stat))?;
     } else {

@@ -10,6 +10,7 @@
 //! - `--help` and `-h` are flags of every command, and count only when the syntax of all other words is right.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use clap::{Arg, ArgAction, Command};
@@ -24,7 +25,12 @@ pub enum Parsed {
     /// Print the version.
     Version,
     /// There is no command or help topic of this name.
-    UnknownTopic(OsString),
+    UnknownTopic {
+        /// Canonical names of the command that should have it.
+        path: Vec<String>,
+        /// As it was given.
+        name: OsString,
+    },
 }
 
 /// What is wrong with the words.
@@ -35,10 +41,39 @@ pub enum Fault {
         /// Canonical names of the command.
         path: Vec<String>,
         /// Why, as Go's `flag` package would say it.
-        reason: String,
+        reason: Reason,
     },
     /// A flag that the command cannot do without is not there.
-    MissingFlag(String),
+    MissingFlag {
+        /// Canonical names of the command.
+        path: Vec<String>,
+        /// With its dashes.
+        flag: String,
+    },
+}
+
+/// Why the syntax is broken.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// There is no such flag; its name without dashes.
+    UnknownFlag(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownFlag(name) => write!(f, "flag provided but not defined: -{name}"),
+            Self::Other(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl From<String> for Reason {
+    fn from(reason: String) -> Self {
+        Self::Other(reason)
+    }
 }
 
 /// Normalises the words after the program's name.
@@ -62,7 +97,11 @@ pub fn parse(tree: &Command, words: &[OsString]) -> Result<Parsed, Fault> {
         if scan.built_in(&flags, BuiltIn::Version) {
             return Ok(Parsed::Version);
         }
-        scan.emit(&flags, &mut argv)?;
+        scan.emit(&flags, &mut argv)
+            .map_err(|flag| Fault::MissingFlag {
+                path: path.clone(),
+                flag,
+            })?;
         if !is_group {
             argv.push("--".into());
             argv.extend(scan.positionals);
@@ -75,7 +114,8 @@ pub fn parse(tree: &Command, words: &[OsString]) -> Result<Parsed, Fault> {
             return topic(level, path, scan.rest);
         }
         let Some(next) = subcommand(level, name) else {
-            return Ok(Parsed::UnknownTopic(name.clone()));
+            let name = name.clone();
+            return Ok(Parsed::UnknownTopic { path, name });
         };
         inherited.extend(level.get_arguments().filter(|arg| arg.is_global_set()));
         path.push(next.get_name().to_owned());
@@ -98,13 +138,12 @@ fn topic(level: &Command, mut path: Vec<String>, words: &[OsString]) -> Result<P
     if name == "help" || name == "h" {
         return Ok(Parsed::Help(path));
     }
-    match subcommand(level, name) {
-        Some(command) => {
-            path.push(command.get_name().to_owned());
-            Ok(Parsed::Help(path))
-        }
-        None => Ok(Parsed::UnknownTopic(name.clone())),
+    if let Some(command) = subcommand(level, name) {
+        path.push(command.get_name().to_owned());
+        return Ok(Parsed::Help(path));
     }
+    let name = name.clone();
+    Ok(Parsed::UnknownTopic { path, name })
 }
 
 fn subcommand<'a>(level: &'a Command, name: &OsStr) -> Option<&'a Command> {
@@ -185,7 +224,7 @@ struct Scan<'a> {
 }
 
 /// Sorts words into flags and positionals; with `stop`, only up to the first positional.
-fn scan<'a>(flags: &[Flag], words: &'a [OsString], stop: bool) -> Result<Scan<'a>, String> {
+fn scan<'a>(flags: &[Flag], words: &'a [OsString], stop: bool) -> Result<Scan<'a>, Reason> {
     let mut scan = Scan {
         given: flags.iter().map(|_| (Vec::new(), None)).collect(),
         positionals: Vec::new(),
@@ -211,13 +250,13 @@ fn scan<'a>(flags: &[Flag], words: &'a [OsString], stop: bool) -> Result<Scan<'a
 
 impl Scan<'_> {
     /// Takes one flag, and the next word where that is its value.
-    fn flag(&mut self, flags: &[Flag], word: &OsStr) -> Result<(), String> {
+    fn flag(&mut self, flags: &[Flag], word: &OsStr) -> Result<(), Reason> {
         let bytes = word.as_bytes();
         let text = bytes
             .strip_prefix(b"--")
             .unwrap_or_else(|| bytes.get(1..).unwrap_or_default());
         if text.is_empty() || text.starts_with(b"-") || text.starts_with(b"=") {
-            return Err(format!("bad flag syntax: {}", word.to_string_lossy()));
+            return Err(format!("bad flag syntax: {}", word.to_string_lossy()).into());
         }
         let (name, value) = match text.iter().position(|byte| *byte == b'=') {
             Some(at) => (&text[..at], Some(OsStr::from_bytes(&text[at + 1..]))),
@@ -229,13 +268,12 @@ impl Scan<'_> {
             .zip(&mut self.given)
             .find(|(flag, _)| flag.names.iter().any(|known| **known == *name));
         let Some((flag, (values, spelled))) = found else {
-            return Err(format!("flag provided but not defined: -{name}"));
+            return Err(Reason::UnknownFlag(name.into_owned()));
         };
         match spelled {
             Some(other) if *other != name => {
-                return Err(format!(
-                    "Cannot use two forms of the same flag: {other} {name}"
-                ));
+                let reason = format!("Cannot use two forms of the same flag: {other} {name}");
+                return Err(reason.into());
             }
             _ => *spelled = Some(name.clone().into_owned()),
         }
@@ -245,7 +283,7 @@ impl Scan<'_> {
             None if !flag.takes_value => "true".into(),
             None => {
                 let Some((next, rest)) = self.rest.split_first() else {
-                    return Err(format!("flag needs an argument: -{name}"));
+                    return Err(format!("flag needs an argument: -{name}").into());
                 };
                 self.rest = rest;
                 next.clone()
@@ -267,13 +305,14 @@ impl Scan<'_> {
     }
 
     /// Appends the flags in canonical form, in the order of their declaration.
-    fn emit(&self, flags: &[Flag], argv: &mut Vec<OsString>) -> Result<(), Fault> {
+    /// Fails with the name of a flag that is required and was not given.
+    fn emit(&self, flags: &[Flag], argv: &mut Vec<OsString>) -> Result<(), String> {
         for (flag, (values, _)) in flags.iter().zip(&self.given) {
             let Some(name) = flag.names.first() else {
                 continue;
             };
             if flag.required && values.is_empty() {
-                return Err(Fault::MissingFlag(format!("--{name}")));
+                return Err(format!("--{name}"));
             }
             for value in values {
                 if flag.takes_value {
@@ -341,11 +380,13 @@ mod tests {
 
     #[track_caller]
     fn fails(line: &str, path: &str, reason: &str) {
-        let fault = Fault::Usage {
-            path: path.split_whitespace().map(str::to_owned).collect(),
-            reason: reason.to_owned(),
-        };
-        assert_eq!(parsed(line), Err(fault), "{line}");
+        match parsed(line) {
+            Err(Fault::Usage {
+                path: found,
+                reason: said,
+            }) => assert_eq!((&*found.join(" "), &*said.to_string()), (path, reason)),
+            other => panic!("{line}: {other:?}"),
+        }
     }
 
     #[test]
@@ -469,7 +510,10 @@ mod tests {
     fn a_mandatory_flag_is_asked_for_once_the_syntax_is_right() {
         assert_eq!(
             parsed("work p"),
-            Err(Fault::MissingFlag("--image".to_owned()))
+            Err(Fault::MissingFlag {
+                path: vec!["work".to_owned()],
+                flag: "--image".to_owned()
+            })
         );
         fails("work p --zz", "work", "flag provided but not defined: -zz");
     }
@@ -506,7 +550,13 @@ mod tests {
             "raw help bogus",
             "bogus --zz",
         ] {
-            assert_eq!(parsed(line), Ok(Parsed::UnknownTopic("bogus".into())));
+            match parsed(line) {
+                Ok(Parsed::UnknownTopic { path, name }) => {
+                    assert_eq!(name, "bogus");
+                    assert_eq!(path.is_empty(), !line.starts_with("raw"), "{line}");
+                }
+                other => panic!("{line}: {other:?}"),
+            }
         }
     }
 

@@ -6,24 +6,29 @@ use std::io::{self, Write};
 
 use oci_bundle::{Error, ErrorKind, Result};
 
+use super::exit::Exit;
 use super::log::{Log, Threshold};
 use super::progress::Terminal;
+use super::progress_lines::Lines;
 
 /// Where a command writes to.
 #[derive(Debug)]
 pub struct Ui {
     log: Log,
     quiet: bool,
+    /// Progress for programs.
+    lines: Option<Lines>,
     /// Whoever read our stdout has gone away: say nothing more there, and don't complain.
     reader_gone: Cell<bool>,
 }
 
 impl Ui {
     /// Makes a printer.
-    pub fn new(threshold: Threshold, quiet: bool) -> Self {
+    pub fn new(threshold: Threshold, quiet: bool, lines: Option<Lines>) -> Self {
         Self {
             log: Log::new(threshold),
             quiet,
+            lines,
             reader_gone: Cell::new(false),
         }
     }
@@ -65,7 +70,14 @@ impl Ui {
 
     /// What an operation reports its progress and its messages to. Bars vanish when it is dropped.
     pub fn progress(&self) -> Terminal<'_> {
-        Terminal::new(&self.log, self.quiet)
+        Terminal::new(&self.log, self.quiet, self.lines.as_ref())
+    }
+
+    /// Ends the progress for programs: with what went wrong, if anything did.
+    pub fn finish(&self, result: &Result<Exit>) {
+        if let Some(lines) = &self.lines {
+            lines.finish(result.as_ref().err());
+        }
     }
 
     /// Writes the error that ends the process: its chain, and the hints that came with it.
@@ -76,8 +88,13 @@ impl Ui {
         }
         self.log.write(Threshold::Fatal, &error.chain());
         for hint in error.hints() {
-            self.log.write(Threshold::Error, &format!("hint: {hint}"));
+            self.hint(hint);
         }
+    }
+
+    /// Writes what the user can do about what went wrong.
+    pub fn hint(&self, hint: &str) {
+        self.log.write(Threshold::Error, &format!("hint: {hint}"));
     }
 
     /// Writes a bare line to stderr: the one message that umoci prints without its log format.

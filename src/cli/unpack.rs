@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use oci_bundle::{Result, ops};
 
-use super::args::{ImageArgs, UnpackArgs, path_parser};
+use super::args::{UnpackArgs, path_parser};
 use super::exit::Exit;
 use super::mount::MountArgs;
+use super::source_args::SourceArgs;
 use super::store_args::StoreArgs;
 use super::ui::Ui;
 
@@ -18,7 +19,7 @@ use super::ui::Ui;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: SourceArgs,
 
     #[command(flatten)]
     unpack: UnpackArgs,
@@ -46,11 +47,11 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let mut options = args.unpack.options();
     options.verify = args.verify;
     if args.overlay {
-        let (image, bundle) = (&args.image.image, &args.bundle);
+        let (image, bundle) = (args.image.layout()?, &args.bundle);
         let (store, mount) = (args.store.open()?, args.mount.options());
         ops::store::unpack_overlay(image, bundle, &store, &options, &mount, &ui.progress())?;
         return Ok(Exit::Success);
     }
-    ops::unpack(&args.image.image, &args.bundle, &options, &ui.progress())?;
+    ops::unpack(&args.image.source(), &args.bundle, &options, &ui.progress())?;
     Ok(Exit::Success)
 }

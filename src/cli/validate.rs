@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::args::{layout_parser, reference_parser};
 use super::exit::Exit;
+use super::json::SCHEMA_VERSION;
 use super::log::printable;
 use super::ui::Ui;
 
@@ -36,7 +37,7 @@ pub struct Args {
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let progress = ui.progress();
     let findings = match (&args.image, &args.layout) {
-        (Some(image), _) => ops::validate(&image.layout, Some(&image.tag), &progress)?,
+        (Some(image), _) => ops::validate(&image.layout, Some(&image.name), &progress)?,
         (None, Some(layout)) => ops::validate(layout, None, &progress)?,
         (None, None) => {
             let message = "missing mandatory argument: --layout or --image";
@@ -79,5 +80,8 @@ fn json(findings: &[Finding]) -> String {
             })
         })
         .collect();
-    format!("{}\n", json!({"findings": findings}))
+    format!(
+        "{}\n",
+        json!({"schema_version": SCHEMA_VERSION, "findings": findings})
+    )
 }

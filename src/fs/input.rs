@@ -22,6 +22,22 @@ pub fn open(path: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// Whether a path of the user's leads to a regular file.
+pub fn is_file(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.is_file())
+}
+
+/// Whether a path of the user's leads to a directory.
+pub fn is_directory(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.is_dir())
+}
+
+/// The size of an open regular file in bytes; `None` for anything else.
+pub fn size_of(file: &File) -> Option<u64> {
+    let metadata = file.metadata().ok()?;
+    metadata.is_file().then_some(metadata.len())
+}
+
 /// Reads a small file that a user names, as [`open`] finds it.
 ///
 /// # Errors
@@ -38,6 +54,11 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
         return Err(Error::new(ErrorKind::LimitExceeded, message));
     }
     Ok(bytes)
+}
+
+/// Whether a path of the user's is there and is not a directory; a symbolic link at its end is not followed.
+pub fn is_no_directory(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_dir())
 }
 
 #[cfg(test)]

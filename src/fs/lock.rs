@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn who_waits_gets_the_lock_when_it_is_free() {
         let (_scratch, dir) = fixture();
-        for timeout in [None, Some(Duration::from_mins(1)), Some(Duration::MAX)] {
+        for timeout in [None, Some(Duration::from_secs(60)), Some(Duration::MAX)] {
             let lock = attempt(&dir, Exclusive).unwrap();
             std::thread::scope(|scope| {
                 let waiting = scope.spawn(|| LockFile::acquire(&dir, b"lock", Exclusive, timeout));

@@ -7,6 +7,7 @@
 //! | file | what |
 //! |---|---|
 //! | `root.rs` | paths inside a root |
+//! | `beneath.rs` | a tree without what is mounted in it |
 //! | `dir.rs`, `make.rs` | one open directory: look, create |
 //! | `file.rs` | a new file being written |
 //! | `remove.rs` | removing whole trees |
@@ -29,6 +30,7 @@
 //! | `fault.rs` | places at which tests have a process die |
 //! | `atomic.rs` | a file that is replaced whole |
 //! | `input.rs` | a file of the user's, read as a stream |
+//! | `output.rs` | an open file that the process was started with, to write to |
 //! | `probe.rs` | what this process and this file system can do |
 //! | `mount/` | overlays, bind mounts, id-mapped mounts |
 //! | `userns.rs` | a command of an ordinary user's with many ids |
@@ -36,6 +38,7 @@
 //! | `syscall.rs` | what needs `unsafe` |
 
 pub mod atomic;
+mod beneath;
 mod change;
 mod content;
 pub mod copy;
@@ -54,6 +57,7 @@ mod metadata;
 pub mod mount;
 mod named_ids;
 pub(crate) mod names;
+pub mod output;
 pub mod probe;
 mod program;
 pub mod quota;
@@ -72,6 +76,7 @@ pub mod usage;
 pub mod userns;
 pub mod xattr;
 
+pub use beneath::{Beneath, without_mounts};
 pub use change::{Change, ChangeKind};
 pub use descent::Descent;
 pub use dir::{Access, Dir, escape_name};

@@ -1,7 +1,7 @@
 //! The one file with `unsafe`: system calls that no crate wraps safely.
 #![allow(unsafe_code, reason = "this is the one file where it is allowed")]
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -54,6 +54,22 @@ pub(super) fn lock_description(fd: BorrowedFd<'_>, kind: i32, wait: bool) -> Res
     } else {
         Err(last_errno())
     }
+}
+
+/// Another descriptor for a file that the process was started with. Programs that this one starts inherit neither, the
+/// standard streams excepted.
+pub(super) fn duplicate_inherited(fd: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: these commands take numbers and touch no memory; of a number that is not open the kernel says so.
+    let new = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
+    if new < 0 {
+        return Err(last_errno());
+    }
+    if fd > 2 {
+        // SAFETY: as above. The descriptor stays open, whoever owns it.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+    // SAFETY: the kernel has just made it, so nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(new) })
 }
 
 /// Attributes of an inode beside its mode (`struct fsxattr` of `linux/fs.h`).

@@ -15,7 +15,7 @@ use super::{probe, program, syscall, thread};
 use crate::error::{Error, ErrorKind, Result, ResultExt as _};
 
 /// How long `newuidmap` may take, which may have to ask a directory service for the user.
-const MAPPING: Duration = Duration::from_mins(1);
+const MAPPING: Duration = Duration::from_secs(60);
 
 /// The most that is read of a file below `/etc`.
 const MAX_FILE: u64 = 16 << 20;

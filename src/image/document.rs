@@ -90,6 +90,12 @@ impl Manifest {
         &self.raw
     }
 
+    /// The type of artifact that the manifest says it is of, or `""`.
+    pub fn artifact_type(&self) -> &str {
+        let artifact = self.raw.get("artifactType").and_then(Value::as_str);
+        artifact.unwrap_or_default()
+    }
+
     /// The annotations, sorted by key.
     pub fn annotations(&self) -> BTreeMap<String, String> {
         // Validated when parsed.

@@ -99,6 +99,14 @@ pub(crate) fn set_annotations(
     Ok(())
 }
 
+/// Takes one annotation off a manifest, an index or a descriptor.
+pub(crate) fn remove_annotation(kind: Document, object: &mut Map<String, Value>, key: &str) {
+    if let Some(mut annotations) = object.get("annotations").cloned() {
+        remove_element(&mut annotations, key);
+        kind.set(object, "annotations", annotations);
+    }
+}
+
 /// An image configuration under edit.
 ///
 /// Members are named as in the document. What is set to an empty value is taken out, unless the specification requires
@@ -159,9 +167,48 @@ impl<'a> ConfigEdit<'a> {
         Ok(())
     }
 
-    /// Appends an entry to the history.
-    pub(crate) fn push_history(&mut self, entry: Value) -> Result<()> {
+    /// Takes one element out of a map, a set or a list of `NAME=value` in `config`. What is not there may be missing.
+    pub(crate) fn remove_element(&mut self, member: &str, name: &str) -> Result<()> {
+        let process = self.process()?;
+        let Some(mut value) = process.get(member).cloned() else {
+            return Ok(());
+        };
+        remove_element(&mut value, name);
+        Document::Process.set(process, member, value);
+        Ok(())
+    }
+
+    /// Makes an existing history tell of as many layers as there are: entries of layers that do not exist become those of
+    /// steps without a layer, and layers without an entry get one that says so, with the image's date. So what is appended
+    /// is taken for what it is. An image without history keeps none.
+    pub(crate) fn settle_history(&mut self, layer_count: usize) -> Result<()> {
+        match self.0.get("history") {
+            None | Some(Value::Null) => Ok(()),
+            Some(Value::Array(entries)) if entries.is_empty() => Ok(()),
+            Some(_) => self.complete_history(layer_count),
+        }
+    }
+
+    /// Appends an entry to the history, which becomes one of all layers; `layer_count` is their number, that of the entry
+    /// included.
+    pub(crate) fn push_history(&mut self, entry: Value, layer_count: usize) -> Result<()> {
+        self.complete_history(layer_count - usize::from(made_layer(&entry)).min(layer_count))?;
         list(Document::Config, self.0, "history")?.push(entry);
+        Ok(())
+    }
+
+    /// Appends steps that are in the form of the document, as they are.
+    pub(crate) fn append_history(&mut self, steps: Vec<Value>) -> Result<()> {
+        if !steps.is_empty() {
+            list(Document::Config, self.0, "history")?.extend(steps);
+        }
+        Ok(())
+    }
+
+    fn complete_history(&mut self, layer_count: usize) -> Result<()> {
+        let created = self.0.get("created").cloned();
+        let history = list(Document::Config, self.0, "history")?;
+        complete_history(history, layer_count, created.as_ref());
         Ok(())
     }
 
@@ -178,6 +225,53 @@ impl<'a> ConfigEdit<'a> {
         child(Document::Config, self.0, "config")
     }
 }
+
+/// Takes an element out of a map, a set or a list of `NAME=value`.
+pub(crate) fn remove_element(value: &mut Value, name: &str) {
+    match value {
+        Value::Object(map) => {
+            map.shift_remove(name);
+        }
+        Value::Array(list) => list.retain(|element| {
+            let rest = element.as_str().and_then(|text| text.strip_prefix(name));
+            !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+        }),
+        _ => {}
+    }
+}
+
+/// Whether an entry of a history is of a step that made a layer.
+pub(crate) fn made_layer(entry: &Value) -> bool {
+    entry.get("empty_layer") != Some(&Value::Bool(true))
+}
+
+/// Makes a history one of so many layers. The rule is `BuildKit`'s: which entries are too many cannot be known, so it is the
+/// last ones; and those that lack are the last ones.
+pub(crate) fn complete_history(
+    history: &mut Vec<Value>,
+    layer_count: usize,
+    created: Option<&Value>,
+) {
+    let surplus = history.iter_mut().filter(|entry| made_layer(entry));
+    for entry in surplus.skip(layer_count) {
+        if let Some(entry) = entry.as_object_mut() {
+            entry.insert("empty_layer".to_owned(), true.into());
+        }
+    }
+    let told = history.iter().filter(|entry| made_layer(entry)).count();
+    let mut unknown = Map::new();
+    if let Some(created) =
+        created.filter(|created| created.as_str().is_some_and(|it| !it.is_empty()))
+    {
+        unknown.insert("created".to_owned(), created.clone());
+    }
+    unknown.insert("comment".to_owned(), UNKNOWN_LAYER.into());
+    let missing = layer_count.saturating_sub(told);
+    history.extend(std::iter::repeat_n(Value::Object(unknown), missing));
+}
+
+/// Comment of the entry of a layer that had none.
+const UNKNOWN_LAYER: &str = "the image did not say how this layer was made";
 
 /// The layers of a manifest.
 ///
@@ -295,6 +389,82 @@ mod tests {
     fn edited(mut config: Value, edit: impl Fn(&mut ConfigEdit<'_>) -> Result<()>) -> String {
         edit(&mut ConfigEdit::new(&mut config).unwrap()).unwrap();
         config.to_string()
+    }
+
+    fn history_after(history: &Value, layers: usize, entry: &Value) -> Value {
+        let mut config = json!({"created": "2020-01-01T00:00:00Z", "history": history});
+        let mut edit = ConfigEdit::new(&mut config).unwrap();
+        edit.push_history(entry.clone(), layers).unwrap();
+        config["history"].clone()
+    }
+
+    #[test]
+    fn an_entry_is_never_taken_for_that_of_another_layer() {
+        let unknown = json!({"created": "2020-01-01T00:00:00Z", "comment": UNKNOWN_LAYER});
+        let (new, empty) = (
+            json!({"created_by": "new"}),
+            json!({"created_by": "e", "empty_layer": true}),
+        );
+        let old = json!({"created_by": "old"});
+        // The entry's own layer is among those that are counted.
+        for nothing in [json!(null), json!([])] {
+            assert_eq!(
+                history_after(&nothing, 3, &new),
+                json!([unknown, unknown, new])
+            );
+            assert_eq!(
+                history_after(&nothing, 2, &empty),
+                json!([unknown, unknown, empty])
+            );
+        }
+        assert_eq!(history_after(&json!([]), 0, &empty), json!([empty]));
+        assert_eq!(
+            history_after(&json!([old]), 3, &new),
+            json!([old, unknown, new])
+        );
+        assert_eq!(
+            history_after(&json!([empty]), 1, &empty),
+            json!([empty, unknown, empty])
+        );
+        let surplus = json!({"created_by": "old", "empty_layer": true});
+        assert_eq!(
+            history_after(&json!([old, empty, old, old]), 2, &new),
+            json!([old, empty, surplus, surplus, new])
+        );
+        assert_eq!(
+            history_after(&json!([old, {}]), 3, &new),
+            json!([old, {}, new])
+        );
+    }
+
+    #[test]
+    fn an_image_without_history_keeps_none_and_a_short_one_is_completed() {
+        for (history, expected) in [
+            (json!(null), json!(null)),
+            (json!([]), json!([])),
+            (json!([{}]), json!([{}, {"comment": UNKNOWN_LAYER}])),
+        ] {
+            let mut config = json!({"created": "", "history": history});
+            ConfigEdit::new(&mut config)
+                .unwrap()
+                .settle_history(2)
+                .unwrap();
+            assert_eq!(config["history"], expected);
+        }
+    }
+
+    #[test]
+    fn one_element_is_taken_out_and_the_last_one_with_its_member() {
+        let config = json!({"config": {"Env": ["A=1", "AB=2", "A", "B=A=1"], "Volumes": {"/x": {}}, "Labels": {"a.b": "1", "a": "2"}}});
+        let edit = |edit: &mut ConfigEdit<'_>| {
+            edit.remove_element("Env", "A")?;
+            edit.remove_element("Volumes", "/x")?;
+            edit.remove_element("Labels", "a.b")?;
+            edit.remove_element("Labels", "none")?;
+            edit.remove_element("ExposedPorts", "80")
+        };
+        let expected = r#"{"config":{"Env":["AB=2","B=A=1"],"Labels":{"a":"2"}}}"#;
+        assert_eq!(edited(config, edit), expected);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Media types: the names, and what they stand for.
 //!
 //! OCI's types are classified through [`oci_spec::image::MediaType`]; Docker's, which differ in name only, are read as
-//! their OCI counterparts and never converted.
+//! their OCI counterparts, and become those when an image is edited.
 
 use oci_spec::image::MediaType;
 
@@ -89,6 +89,23 @@ fn docker_kind(media_type: &str) -> MediaKind {
     }
 }
 
+/// The type that OCI has for one of Docker's that a manifest lists; `None` for all others, OCI's own included.
+pub(crate) fn oci_type(media_type: &str) -> Option<&'static str> {
+    match media_type.strip_prefix("application/vnd.docker.")? {
+        "container.image.v1+json" => Some(CONFIG),
+        "image.rootfs.diff.tar" => Some(LAYER),
+        "image.rootfs.diff.tar.gzip" => Some("application/vnd.oci.image.layer.v1.tar+gzip"),
+        "image.rootfs.diff.tar.zstd" => Some("application/vnd.oci.image.layer.v1.tar+zstd"),
+        "image.rootfs.foreign.diff.tar" => {
+            Some("application/vnd.oci.image.layer.nondistributable.v1.tar")
+        }
+        "image.rootfs.foreign.diff.tar.gzip" => {
+            Some("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip")
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +117,24 @@ mod tests {
         assert_eq!(CONFIG, MediaType::ImageConfig.as_ref());
         assert_eq!(LAYER, MediaType::ImageLayer.as_ref());
         assert_eq!(EMPTY, MediaType::EmptyJSON.as_ref());
+    }
+
+    #[test]
+    fn a_type_of_dockers_and_its_counterpart_are_of_one_kind() {
+        for theirs in [
+            "container.image.v1+json",
+            "image.rootfs.diff.tar",
+            "image.rootfs.diff.tar.gzip",
+            "image.rootfs.diff.tar.zstd",
+            "image.rootfs.foreign.diff.tar",
+            "image.rootfs.foreign.diff.tar.gzip",
+        ] {
+            let theirs = format!("application/vnd.docker.{theirs}");
+            let ours = oci_type(&theirs).unwrap();
+            assert!(ours.starts_with("application/vnd.oci."));
+            assert_eq!(media_kind(ours), media_kind(&theirs), "{theirs}");
+            assert_eq!(oci_type(ours), None);
+        }
     }
 
     #[test]

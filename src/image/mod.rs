@@ -49,17 +49,20 @@ pub use descriptor::Descriptor;
 pub(crate) use descriptor::{ref_name, set_ref_name};
 pub use document::{Index, Manifest};
 pub(crate) use edit::{
-    ConfigEdit, follow_platform, layers_mut, object_mut, repoint, set_annotations,
+    ConfigEdit, complete_history, follow_platform, layers_mut, made_layer, object_mut,
+    remove_annotation, repoint, set_annotations,
 };
 pub use edit::{empty_config, empty_index, empty_manifest};
 pub use id::{ChainId, DiffId, ImageId};
 pub(crate) use json::parse_json_of;
 pub use json::{compact_json, parse_json, to_go_json};
+pub(crate) use media_type::oci_type;
 pub use media_type::{
     CONFIG, DESCRIPTOR, EMPTY, INDEX, LAYER, LayerCompression, MANIFEST, MediaKind, REF_NAME,
     media_kind,
 };
 pub use members::insert_in_order;
 pub use platform::Platform;
-pub use reference::{Reference, Tag};
+pub(crate) use reference::DEFAULT_TAG;
+pub use reference::{Name, Reference, Tag};
 pub use rfc3339::normalize_time;

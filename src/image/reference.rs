@@ -1,13 +1,15 @@
-//! The names that users give: a tag, and a layout with a tag.
+//! The names that users give: a tag to be made, and an image in a layout by its tag, its digest or neither.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use oci_cas::Digest;
+
 use crate::{Error, ErrorKind, Result};
 
-/// The tag of a [`Reference`] that names none.
-const DEFAULT_TAG: &str = "latest";
+/// The tag that is meant where none is given.
+pub(crate) const DEFAULT_TAG: &str = "latest";
 
 /// A name for an image inside a layout, valid by the grammar of `annotations.md`:
 ///
@@ -18,11 +20,17 @@ const DEFAULT_TAG: &str = "latest";
 /// separator = "-" / "." / "_" / ":" / "@" / "+" / "--"
 /// ```
 ///
-/// Case matters. Entries of a layout may carry names outside of this grammar; they can be listed, but not asked for.
+/// Case matters. Entries of a layout may carry names outside of this grammar, which other programs have written; they can
+/// be asked for (as a [`Name`]) and removed, but not made.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tag(String);
 
 impl Tag {
+    /// The tag that is meant where none is given.
+    pub fn latest() -> Self {
+        Self(DEFAULT_TAG.to_owned())
+    }
+
     /// Validates a tag.
     ///
     /// # Errors
@@ -74,46 +82,119 @@ impl FromStr for Tag {
     }
 }
 
-/// An image in a layout: `path[:tag]`.
+/// What is asked for in a layout.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Name {
+    /// Nothing was said: the tag `latest`, or the only image of a layout without that tag.
+    Default,
+    /// A tag, within the grammar of [`Tag`] or outside of it.
+    Tag(String),
+    /// A manifest or an index, with a tag or without, on whatever level.
+    Digest(Digest),
+}
+
+impl Name {
+    /// The tag that a result gets that is written under this name; `latest` for [`Name::Default`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] for a digest, and for a tag outside of the grammar.
+    pub fn to_tag(&self) -> Result<Tag> {
+        match self {
+            Self::Default => Tag::new(DEFAULT_TAG),
+            Self::Tag(text) => Tag::new(text),
+            Self::Digest(digest) => {
+                let message = format!("{digest} can't be the name of what is written");
+                Err(Error::new(ErrorKind::InvalidInput, message)
+                    .with_hint("a digest follows from the content: give a tag"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str(DEFAULT_TAG),
+            Self::Tag(text) => f.write_str(text),
+            Self::Digest(digest) => digest.fmt(f),
+        }
+    }
+}
+
+impl From<&Tag> for Name {
+    fn from(tag: &Tag) -> Self {
+        Self::Tag(tag.as_str().to_owned())
+    }
+}
+
+impl From<Tag> for Name {
+    fn from(tag: Tag) -> Self {
+        Self::Tag(tag.0)
+    }
+}
+
+impl From<&Name> for Name {
+    fn from(name: &Name) -> Self {
+        name.clone()
+    }
+}
+
+/// An image in a layout: `path`, `path:tag` or `path@algorithm:digest`.
 ///
-/// The text is split at the first colon, hence the path has none, while the tag may. Without a colon the tag is
-/// `latest`.
+/// The text is split at the first colon, hence the path has none, while the tag may. A path that ends with `@sha256` or
+/// `@sha512` before the colon is one with a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
     /// Path of the layout.
     pub layout: PathBuf,
     /// The image in it.
-    pub tag: Tag,
+    pub name: Name,
 }
 
 impl FromStr for Reference {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let (path, tag) = text.split_once(':').unwrap_or((text, DEFAULT_TAG));
+        let (path, name) = match text.split_once(':') {
+            None => (text, Name::Default),
+            Some((_, "")) => {
+                let message = format!("image {text:?} has an empty tag");
+                return Err(Error::new(ErrorKind::InvalidInput, message)
+                    .with_hint("leave the colon out to mean the tag latest"));
+            }
+            Some((path, rest)) => match path.rsplit_once('@') {
+                Some((path, algorithm @ ("sha256" | "sha512"))) => {
+                    let digest = format!("{algorithm}:{rest}").parse();
+                    let digest = digest.map_err(|error| {
+                        let message = format!("image {text:?} has a malformed digest");
+                        Error::new(ErrorKind::InvalidInput, message).with_source(error)
+                    })?;
+                    (path, Name::Digest(digest))
+                }
+                _ => (path, Name::Tag(rest.to_owned())),
+            },
+        };
         if path.is_empty() {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!("image {text:?} has an empty path"),
             ));
         }
-        if tag.is_empty() {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!("image {text:?} has an empty tag"),
-            )
-            .with_hint("leave the colon out to mean the tag latest"));
-        }
         Ok(Self {
             layout: PathBuf::from(path),
-            tag: Tag::new(tag)?,
+            name,
         })
     }
 }
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.layout.display(), self.tag)
+        let separator = match self.name {
+            Name::Digest(_) => '@',
+            Name::Default | Name::Tag(_) => ':',
+        };
+        write!(f, "{}{separator}{}", self.layout.display(), self.name)
     }
 }
 
@@ -178,22 +259,50 @@ mod tests {
 
     #[test]
     fn a_reference_splits_at_the_first_colon() {
-        let reference: Reference = "foo:a:b".parse().unwrap();
-        assert_eq!(
-            (reference.layout.to_str(), reference.tag.as_str()),
-            (Some("foo"), "a:b")
-        );
-        let reference: Reference = "dir/foo".parse().unwrap();
-        assert_eq!(
-            (reference.layout.to_str(), reference.tag.as_str()),
-            (Some("dir/foo"), "latest")
-        );
+        let read = |text: &str| {
+            let reference: Reference = text.parse().unwrap();
+            (reference.layout.to_str().unwrap().to_owned(), reference)
+        };
+        let (path, reference) = read("foo:a:b");
+        assert_eq!((&*path, &reference.name), ("foo", &Name::Tag("a:b".into())));
+        let (path, reference) = read("dir/foo");
+        assert_eq!((&*path, &reference.name), ("dir/foo", &Name::Default));
         assert_eq!(reference.to_string(), "dir/foo:latest");
+        // Names that others have written can be asked for, but not made.
+        let (_, reference) = read("foo:_x__2,y");
+        assert_eq!(reference.name, Name::Tag("_x__2,y".into()));
+        let error = reference.name.to_tag().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_reference_may_end_with_a_digest() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        for path in ["dir", "a@b", "a@sha256"] {
+            let text = format!("{path}@{digest}");
+            let reference: Reference = text.parse().unwrap();
+            assert_eq!(reference.layout.to_str(), Some(path));
+            assert_eq!(reference.name, Name::Digest(digest.parse().unwrap()));
+            assert_eq!(reference.to_string(), text);
+            let error = reference.name.to_tag().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        }
+        let tag: Reference = format!("dir:{digest}").parse().unwrap();
+        assert_eq!(tag.name, Name::Tag(digest));
+        for text in [
+            "dir@sha256:ab",
+            "dir@sha256:latest",
+            "@sha256:ab",
+            "dir@sha512:",
+        ] {
+            let error = text.parse::<Reference>().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text}");
+        }
     }
 
     #[test]
     fn a_reference_needs_a_path_and_a_tag() {
-        for text in ["", ":", ":tag", "path:", "path:.x"] {
+        for text in ["", ":", ":tag", "path:"] {
             assert_eq!(
                 text.parse::<Reference>().unwrap_err().kind(),
                 ErrorKind::InvalidInput,

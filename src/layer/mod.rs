@@ -47,6 +47,7 @@ mod waiting;
 mod whiteout;
 
 pub use changeset::{Changeset, ImpliedDir, LinkBelow};
+pub(crate) use generate::generate_insert_layer_on;
 pub use generate::{
     GenerateOptions, InsertOptions, Insertion, Packed, generate_insert_layer, generate_layer,
     generate_linked_layer,

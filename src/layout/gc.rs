@@ -6,14 +6,15 @@
 //! - Any other reachable blob that turns out to be JSON is searched: objects that are descriptors are followed, strings
 //!   that are digests are kept and searched in turn. That covers Docker's schema 1, artifact manifests, and what is not
 //!   invented yet.
-//! - Where something that must be understood cannot be (a missing or damaged document, a foreign manifest that is too
-//!   large), nothing is removed at all.
-//!
-//! Layers need not exist. A `subject` may be missing too, as the specification lets it.
+//! - What is listed and not there leads nowhere: layouts that list all platforms and have the blobs of one are common. It
+//!   is told. So is an entry of `index.json` that is no descriptor, which is searched like a foreign blob.
+//! - Where something that is there and must be understood cannot be (a damaged document, one beyond the limits), nothing
+//!   is removed at all.
+//! - What lies among the blobs and is none is told and left alone.
 
 use std::collections::{BTreeSet, HashSet};
 
-use oci_cas::{Digest, Store, StoreExt};
+use oci_cas::{Digest, StoreExt};
 use serde_json::Value;
 
 use super::{INDEX_FILE, Layout};
@@ -27,6 +28,12 @@ pub struct GcReport {
     pub blobs: Vec<(Digest, u64)>,
     /// Names of scratch entries that dead processes left.
     pub scratch: Vec<String>,
+    /// Documents and configs that are listed and not in the layout, sorted: what they need is not known, and may have been
+    /// removed. Layers and subjects that are missing are not among them.
+    pub missing: Vec<Digest>,
+    /// What was left alone because it is no blob, as paths relative to the layout, and entries of `index.json` that are no
+    /// descriptors.
+    pub foreign: Vec<String>,
 }
 
 impl Layout {
@@ -38,36 +45,41 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// When the index, or a document that it leads to, is missing, damaged or beyond the limits; nothing has been
-    /// removed then. When a blob cannot be removed, others may have been.
+    /// When the index, or a document that it leads to, is damaged or beyond the limits; nothing has been removed then. When a blob cannot be removed, others may have been.
     pub fn gc(&self, dry_run: bool) -> Result<GcReport> {
+        let mut report = GcReport::default();
         let mark = || {
-            self.mark()
+            self.mark(&mut report)
                 .context(|| "find what is in use (nothing was removed)")
         };
         let swept = self
-            .store()
+            .directory()?
             .mark_and_sweep(dry_run, mark)
             .context(|| "remove unused blobs")?;
-        Ok(GcReport {
-            blobs: swept.blobs,
-            scratch: swept.scratch,
-        })
+        report.blobs = swept.blobs;
+        report.scratch = swept.scratch;
+        report.foreign.extend(swept.foreign);
+        Ok(report)
     }
 
-    /// The live set: every digest that `index.json` leads to.
-    fn mark(&self) -> Result<BTreeSet<Digest>> {
+    /// The live set: every digest that `index.json` leads to. What is odd is told in the report.
+    fn mark(&self, report: &mut GcReport) -> Result<BTreeSet<Digest>> {
         let index = self.read_index()?;
         let mut mark = Mark {
             layout: self,
             live: BTreeSet::new(),
             seen: HashSet::new(),
             pending: Vec::new(),
+            missing: BTreeSet::new(),
         };
         for (place, entry) in index.entries().iter().enumerate() {
-            let entry = Descriptor::from_value(entry)
-                .context(|| format!("read entry {place} of {INDEX_FILE}"))?;
-            mark.push(Item::Descriptor(Box::new(entry), Role::Document), 0)?;
+            if let Ok(entry) = Descriptor::from_value(entry) {
+                mark.push(Item::Descriptor(Box::new(entry), Role::Document), 0)?;
+            } else {
+                let foreign = format!("{INDEX_FILE}: entry {place} is not a descriptor");
+                report.foreign.push(foreign);
+                mark.search(entry, 0)?;
+            }
         }
         for member in index.members().values() {
             mark.search(member, 0)?;
@@ -78,6 +90,7 @@ impl Layout {
                 Item::Digest(digest) => mark.search_blob(&digest, depth)?,
             }
         }
+        report.missing = mark.missing.into_iter().collect();
         Ok(mark.live)
     }
 }
@@ -111,6 +124,8 @@ struct Mark<'a> {
     live: BTreeSet<Digest>,
     seen: HashSet<(Digest, Look)>,
     pending: Vec<(Item, usize)>,
+    /// Documents that are listed and not there.
+    missing: BTreeSet<Digest>,
 }
 
 impl Mark<'_> {
@@ -155,16 +170,18 @@ impl Mark<'_> {
     }
 
     fn follow(&mut self, descriptor: &Descriptor, role: Role, depth: usize) -> Result<()> {
-        if role == Role::Subject && !self.exists(descriptor)? {
+        if matches!(descriptor.kind(), MediaKind::Layer(_) | MediaKind::Empty) {
+            return Ok(());
+        }
+        if !self.exists(descriptor)? {
+            let is_known = role == Role::Document || descriptor.kind() == MediaKind::Config;
+            if is_known && role != Role::Subject {
+                self.missing.insert(descriptor.digest().clone());
+            }
             return Ok(());
         }
         match descriptor.kind() {
-            MediaKind::Layer(_) | MediaKind::Empty => Ok(()),
-            MediaKind::Config if self.exists(descriptor)? => Ok(()),
-            MediaKind::Config => Err(Error::new(
-                ErrorKind::NotFound,
-                format!("image config {} is missing", descriptor.digest()),
-            )),
+            MediaKind::Layer(_) | MediaKind::Empty | MediaKind::Config => Ok(()),
             MediaKind::Index => {
                 let bytes = self.layout.read_document(descriptor)?;
                 let index = Index::parse(&bytes, descriptor.media_type())
@@ -196,14 +213,15 @@ impl Mark<'_> {
     }
 
     fn exists(&self, descriptor: &Descriptor) -> Result<bool> {
-        let digest = descriptor.digest();
-        Ok(descriptor.data().is_some()
-            || self
-                .layout
-                .store()
-                .stat(digest)
-                .context(|| format!("look for blob {digest}"))?
-                .is_some())
+        Ok(descriptor.data().is_some() || self.size(descriptor.digest())?.is_some())
+    }
+
+    /// The size of a blob in bytes, if there is one: what lies in its place and is no file is none.
+    fn size(&self, digest: &Digest) -> Result<Option<u64>> {
+        match self.layout.store().stat(digest) {
+            Err(error) if error.kind() == oci_cas::ErrorKind::Invalid => Ok(None),
+            other => other.context(|| format!("look for blob {digest}")),
+        }
     }
 
     /// Searches a blob of a type that is not known. It must be readable when its place and type say that it leads
@@ -228,9 +246,7 @@ impl Mark<'_> {
     /// Searches a blob of which only the digest is known.
     fn search_blob(&mut self, digest: &Digest, depth: usize) -> Result<()> {
         let store = self.layout.store();
-        let size = store
-            .stat(digest)
-            .context(|| format!("look for blob {digest}"))?;
+        let size = self.size(digest)?;
         let Some(size) = size.filter(|size| *size <= self.layout.limits().document_size) else {
             return Ok(());
         };
@@ -310,7 +326,7 @@ mod tests {
         assert!(
             layout
                 .leased()
-                .resolve(&super::super::test_layout::tag("a"), None)
+                .resolve(super::super::test_layout::tag("a"), None)
                 .is_ok()
         );
         assert_eq!(layout.open().gc(false).unwrap(), GcReport::default());
@@ -404,28 +420,53 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_document_stops_everything_and_a_missing_layer_nothing() {
+    fn what_is_listed_and_missing_is_told_and_the_rest_is_done() {
         let layout = TestLayout::new();
         let layer = layout.blob(LAYER, b"layer");
         let config = layout.config("linux/amd64", &[layer.digest().clone()]);
         let manifest = layout.manifest(&config, std::slice::from_ref(&layer));
+        let other = layout.image("other", "linux/arm64");
+        let index = layout.index(&[manifest.to_value(), other.to_value()]);
+        layout.set_index(&[layout.tagged(&index, "a")]);
+        fs::remove_file(layout.blob_path(&other)).unwrap();
         let garbage = layout.blob("a/b", b"garbage");
-        layout.set_index(&[manifest.to_value()]);
-        for missing in [&config, &manifest] {
-            let content = fs::read(layout.blob_path(missing)).unwrap();
-            fs::remove_file(layout.blob_path(missing)).unwrap();
-            assert_eq!(
-                layout.open().gc(false).unwrap_err().kind(),
-                ErrorKind::NotFound
-            );
-            assert!(layout.blob_path(&garbage).exists());
-            fs::write(layout.blob_path(missing), content).unwrap();
-        }
+        let report = layout.open().gc(false).unwrap();
+        assert_eq!(report.missing, std::slice::from_ref(other.digest()));
+        assert!(!layout.blob_path(&garbage).exists());
+        // A layer may be missing without a word; a config not.
         fs::remove_file(layout.blob_path(&layer)).unwrap();
+        fs::remove_file(layout.blob_path(&config)).unwrap();
+        let report = layout.open().gc(false).unwrap();
+        let mut expected = vec![other.digest().clone(), config.digest().clone()];
+        expected.sort();
+        assert_eq!(report.missing, expected);
+        assert_eq!(survivors(&layout, &[&manifest, &index]), [true; 2]);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_told_and_kept() {
+        let layout = TestLayout::new();
+        let image = layout.image("a", "linux/amd64");
+        let layers = layout.open().manifest(&image).unwrap().layers;
+        // Without a size it is no descriptor, but what it names is what it names.
+        let odd = json!({"digest": image.digest().to_string(), "x": {"y": 1}});
+        layout.set_index(&[odd, json!({"digest": "crc32:0"})]);
+        let blobs = layout.path().join("blobs");
+        fs::write(blobs.join("sha256/.DS_Store"), b"x").unwrap();
+        fs::create_dir(blobs.join("blake3")).unwrap();
+        let report = layout.open().gc(false).unwrap();
         assert_eq!(
-            survivors(&layout, &[&garbage, &config, &manifest]),
-            [false, true, true]
+            report.foreign,
+            [
+                "index.json: entry 0 is no descriptor",
+                "index.json: entry 1 is no descriptor",
+                "blobs/blake3",
+                "blobs/sha256/.DS_Store"
+            ]
         );
+        assert!(report.blobs.is_empty());
+        assert!(blobs.join("sha256/.DS_Store").exists());
+        assert_eq!(survivors(&layout, &[&image, &layers[0]]), [true; 2]);
     }
 
     #[test]
@@ -434,11 +475,7 @@ mod tests {
         let garbage = layout.blob("a/b", b"garbage");
         let broken = layout.blob("application/vnd.future.manifest+json", b"{broken");
         let huge = layout.blob("application/vnd.future.manifest+json", &vec![b' '; 5 << 20]);
-        for refused in [
-            broken.to_value(),
-            huge.to_value(),
-            json!({"digest": "crc32:0"}),
-        ] {
+        for refused in [broken.to_value(), huge.to_value()] {
             layout.set_index(&[refused]);
             assert!(layout.open().gc(false).is_err());
             assert!(layout.blob_path(&garbage).exists());

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use oci_cas::dir::Lease;
 
-use super::Layout;
+use super::{Backing, Layout};
 use crate::{Result, ResultExt};
 
 /// A [`Layout`] with a lease on its blobs. While it lives, a [`Layout::gc`] of any other process or object waits; one
@@ -55,7 +55,10 @@ impl Layout {
 
     /// The lease of a reader.
     pub(super) fn read_lease(&self) -> Result<Option<Lease>> {
-        match self.store().lease() {
+        let Backing::Directory(store) = &self.backing else {
+            return Ok(None);
+        };
+        match store.lease() {
             Err(error) if error.kind() == oci_cas::ErrorKind::Unsupported => Ok(None),
             lease => lease
                 .map(Some)
@@ -75,8 +78,8 @@ mod tests {
         let image = layout.image("a", "linux/amd64");
         layout.set_index(&[layout.tagged(&image, "a")]);
         let reader = layout.leased();
-        let path = reader.resolve(&tag("a"), None).unwrap();
-        layout.open().untag(&tag("a")).unwrap();
+        let path = reader.resolve(tag("a"), None).unwrap();
+        layout.open().untag(tag("a")).unwrap();
         std::thread::scope(|scope| {
             let collector = scope.spawn(|| layout.open().gc(false).unwrap().blobs.len());
             // The sweep waits: however long this takes, the manifest is there.

@@ -15,6 +15,7 @@
 //! | `limits` | [`Limits`] |
 //! | `index` | `index.json` as it is edited: entries and names, under the lock |
 //! | `lease` | [`LeasedLayout`]: a layout whose blobs stay while it is read |
+//! | `source` | [`ImageSource`]: whatever leads to an image in an open layout |
 //! | `resolve` | from a tag to the one manifest that it means, here and now |
 //! | `tags` | the verbs on names: list, tag, untag, new image |
 //! | `mutator` | edits of one image: [`Mutator`], [`LeasedLayout::edit`] |
@@ -43,6 +44,7 @@ mod lease;
 mod limits;
 mod mutator;
 mod resolve;
+mod source;
 mod store_layer;
 mod tags;
 #[cfg(test)]
@@ -55,16 +57,19 @@ mod walk;
 use std::io::{Cursor, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use oci_cas::{DirStore, StoreExt, VerifyingReader};
-use serde_json::json;
+use oci_cas::{DirStore, Store, StoreExt, VerifyingReader};
+use serde_json::{Value, json};
 
 pub use gc::GcReport;
 pub use lease::LeasedLayout;
 pub use limits::Limits;
-pub use mutator::{Mutator, NewHistory};
+pub use mutator::{Edited, Mutator, NewHistory};
 pub use resolve::DescriptorPath;
+pub use source::ImageSource;
 pub use store_layer::{UNCOMPRESSED_SIZE, uncompressed_size};
+pub use tags::Listed;
 pub use validate::{Finding, code};
 
 use crate::fs::names::split_path;
@@ -82,9 +87,24 @@ const INDEX_FILE: &str = "index.json";
 /// The name of a layout in the making.
 const STAGED: &[u8] = b"layout";
 
+/// Where the blobs and the names are.
+enum Backing {
+    /// In a directory.
+    Directory(DirStore),
+    /// Elsewhere: what leads to images is here, the blobs are in a store of any kind. Nothing is changed.
+    Elsewhere {
+        index: Vec<u8>,
+        blobs: Arc<dyn Store>,
+        announcer: Option<Announcer>,
+    },
+}
+
+/// Is told of layers that will be read, in order.
+pub(crate) type Announcer = Box<dyn Fn(&[Descriptor]) -> Result<()> + Send + Sync>;
+
 /// An opened layout. Everything happens relative to the directory's descriptor, wherever its path leads later.
 pub struct Layout {
-    store: DirStore,
+    backing: Backing,
     limits: Limits,
     /// As it was opened, for messages only.
     path: PathBuf,
@@ -139,7 +159,7 @@ impl Layout {
             .with_source(error)
         })?;
         Ok(Self {
-            store,
+            backing: Backing::Directory(store),
             limits,
             path: path.to_owned(),
         })
@@ -184,9 +204,69 @@ impl Layout {
         Ok(())
     }
 
+    /// A layout that is only read: `index` is its `index.json`, and the blobs are in any store. `name` is for messages.
+    pub fn read_only(name: &Path, index: Vec<u8>, blobs: Arc<dyn Store>) -> Self {
+        Self {
+            backing: Backing::Elsewhere {
+                index,
+                blobs,
+                announcer: None,
+            },
+            limits: Limits::default(),
+            path: name.to_owned(),
+        }
+    }
+
+    /// Has someone told of layers that will be read, of a layout that is only read.
+    #[cfg_attr(not(feature = "registry"), expect(dead_code))]
+    pub(crate) fn with_announcer(mut self, tell: Announcer) -> Self {
+        if let Backing::Elsewhere { announcer, .. } = &mut self.backing {
+            *announcer = Some(tell);
+        }
+        self
+    }
+
+    /// Says that all these layers will be read, in this order, so that those that are far away are fetched meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be begun.
+    pub(crate) fn announce(&self, layers: &[Descriptor]) -> Result<()> {
+        match &self.backing {
+            Backing::Elsewhere {
+                announcer: Some(announcer),
+                ..
+            } => announcer(layers),
+            _ => Ok(()),
+        }
+    }
+
     /// The blobs.
-    pub fn store(&self) -> &DirStore {
-        &self.store
+    pub fn store(&self) -> &dyn Store {
+        match &self.backing {
+            Backing::Directory(store) => store,
+            Backing::Elsewhere { blobs, .. } => &**blobs,
+        }
+    }
+
+    /// What lies among the blobs of a directory and is not a blob, by its path in the layout.
+    pub(crate) fn foreign(&self) -> Result<Vec<String>> {
+        match &self.backing {
+            Backing::Directory(store) => Ok(store.foreign()?),
+            Backing::Elsewhere { .. } => Ok(Vec::new()),
+        }
+    }
+
+    /// The directory, of a layout that can be changed.
+    fn directory(&self) -> Result<&DirStore> {
+        match &self.backing {
+            Backing::Directory(store) => Ok(store),
+            Backing::Elsewhere { .. } => {
+                let message = format!("{} is only read", self.path.display());
+                Err(Error::new(ErrorKind::Unsupported, message)
+                    .with_hint("copy the image into an OCI layout first"))
+            }
+        }
     }
 
     /// The limits in force.
@@ -214,6 +294,29 @@ impl Layout {
             return Err(Error::new(ErrorKind::LimitExceeded, message));
         }
         Ok(manifest)
+    }
+
+    /// Reads, verifies and parses the image config of a manifest, OCI's or Docker's.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] for an artifact, whose config is of another type and must not be parsed as an image's;
+    /// else as [`Layout::config`].
+    pub fn image_config(&self, manifest: &Manifest) -> Result<ImageConfig> {
+        let descriptor = &manifest.config;
+        if descriptor.kind() != MediaKind::Config {
+            let artifact = manifest.artifact_type();
+            let kind = if artifact.is_empty() {
+                descriptor.media_type()
+            } else {
+                artifact
+            };
+            let message = format!("it is an artifact of the type {kind:?}, not a container image");
+            return Err(Error::new(ErrorKind::Unsupported, message).with_hint(
+                "stat shows what it has; the program that made it knows what it is for",
+            ));
+        }
+        self.config(descriptor)
     }
 
     /// Reads, verifies and parses an image config, OCI's or Docker's.
@@ -249,10 +352,11 @@ impl Layout {
         }
         let bytes = match descriptor.data() {
             Some(data) => data,
-            None => self
-                .store
-                .read_verified(digest, size)
-                .context(|| format!("read blob {digest}"))?,
+            None => self.store().read_verified(digest, size).map_err(|error| {
+                absent(descriptor, error.into(), |error| {
+                    error.context(format!("read blob {digest}"))
+                })
+            })?,
         };
         if descriptor.kind() == MediaKind::Empty && bytes != b"{}" {
             let message = format!(
@@ -281,18 +385,51 @@ impl Layout {
                 digest.clone(),
                 size,
             )),
-            None => self.store.open_verified(digest, size).map_err(Error::from),
+            None => self
+                .store()
+                .open_verified(digest, size)
+                .map_err(|error| absent(descriptor, error.into(), |error| error)),
         }
     }
+}
+
+/// Says of a blob that does not exist what that means: layouts with less than they list are common.
+fn absent(descriptor: &Descriptor, error: Error, other: impl FnOnce(Error) -> Error) -> Error {
+    if error.kind() == ErrorKind::NotFound {
+        missing(descriptor, "blob")
+    } else {
+        other(error)
+    }
+}
+
+/// The error for something that is listed and not in the layout.
+fn missing(descriptor: &Descriptor, what: &str) -> Error {
+    let digest = descriptor.digest();
+    let urls = descriptor.raw().get("urls").and_then(Value::as_array);
+    let url = urls.and_then(|urls| urls.first()).and_then(Value::as_str);
+    let (message, hint) = match url {
+        Some(url) => (
+            format!("the layout does not have {what} {digest}, which lies at {url}"),
+            format!(
+                "fetch it from there to blobs/{}/{} of the layout",
+                digest.algorithm(),
+                digest.encoded()
+            ),
+        ),
+        None => (
+            format!("the layout lists {what} {digest}, but does not have it"),
+            "the layout is incomplete: copy the image again, or choose a platform that is there"
+                .to_owned(),
+        ),
+    };
+    Error::new(ErrorKind::NotFound, message).with_hint(hint)
 }
 
 /// Looks at what makes a directory with blobs a layout.
 fn check(store: &DirStore, limits: &Limits) -> Result<()> {
     let file = read_file(store, LAYOUT_FILE, limits.document_size)?;
     let layout = parse_json(&file).context(|| format!("read {LAYOUT_FILE}"))?;
-    let version = layout
-        .get("imageLayoutVersion")
-        .and_then(serde_json::Value::as_str);
+    let version = layout.get("imageLayoutVersion").and_then(Value::as_str);
     if version != Some(LAYOUT_VERSION) {
         let message = match version {
             Some(other) => format!("layout version {other:?} where {LAYOUT_VERSION} is known"),

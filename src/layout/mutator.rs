@@ -4,6 +4,9 @@
 //! lease -> resolve -> Mutator::new (documents in memory) -> edits, layers stored as blobs -> commit (index lock)
 //! ```
 //!
+//! - **The result is an OCI image.** Documents of Docker's types get OCI's types, which have the same members.
+//! - **An attestation goes with what it describes.** In an index, `BuildKit` puts a statement of provenance beside an image,
+//!   with the digest of its manifest. When that is replaced, the statement is no more one of what is there: it is taken out.
 //! - **The JSON is edited.** What this program does not know stays where it is. A document in which everything is known
 //!   comes out as Go's encoder would write it, byte for byte as umoci's (`image::canonical`).
 //! - **Nothing is visible before commit.** Blobs that were stored until then are garbage if it does not come to that.
@@ -21,14 +24,15 @@ use std::io::Write;
 use oci_cas::{Algorithm, StoreExt};
 use serde_json::{Map, Value};
 
-use super::index::IndexFile;
+use super::index::{IndexFile, drop_attestations};
 use super::{DescriptorPath, LeasedLayout};
 use crate::archive::EncoderOptions;
 use crate::image::{
-    CONFIG, ConfigEdit, Descriptor, DiffId, Document, ImageConfig, Index, MANIFEST, Manifest,
-    MediaKind, Platform, Tag, follow_platform, layers_mut, object_mut, parse_json, repoint,
-    set_annotations, to_go_json,
+    CONFIG, ConfigEdit, Descriptor, DiffId, Document, INDEX, ImageConfig, Index, MANIFEST,
+    Manifest, MediaKind, Name, Platform, REF_NAME, Tag, follow_platform, layers_mut, object_mut,
+    oci_type, parse_json, remove_annotation, repoint, set_annotations, to_go_json,
 };
+use crate::progress::Progress;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// A history entry to be appended. Members that are `None` or empty are left out of the document.
@@ -67,6 +71,45 @@ impl NewHistory {
     }
 }
 
+/// What an edit has made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Edited {
+    /// The way to the new manifest, as resolving its name would give it.
+    pub path: DescriptorPath,
+    /// Whether documents had Docker's types before.
+    pub was_docker: bool,
+    /// How many attestations described the image as it was, and were taken out.
+    pub attestations: usize,
+}
+
+impl Edited {
+    /// The manifest's descriptor.
+    pub fn target(&self) -> &Descriptor {
+        self.path.target()
+    }
+
+    /// Says what users would not expect.
+    pub fn tell(&self, progress: &dyn Progress) {
+        if self.was_docker {
+            progress.warn(format_args!(
+                "the image had Docker's media types: the result is an OCI image"
+            ));
+        }
+        if self.attestations > 0 {
+            progress.warn(format_args!(
+                "{} attestations (provenance, bills of materials) describe the image as it was: they are not listed beside the new one",
+                self.attestations
+            ));
+        }
+        if self.path.root().annotation(REF_NAME).is_none() {
+            progress.warn(format_args!(
+                "the image has no tag; its digest is {} now",
+                self.target().digest()
+            ));
+        }
+    }
+}
+
 /// One image under edit. Nothing is visible before [`commit`](Self::commit); dropped without it, the image is as it was.
 ///
 /// ```
@@ -90,7 +133,7 @@ impl NewHistory {
 /// let edited = mutator.commit(&Tag::new("signed")?)?;
 ///
 /// let manifest = layout.manifest(edited.target())?;
-/// assert_eq!(layout.config(&manifest.config)?.author(), "A U Thor");
+/// assert_eq!(layout.image_config(&manifest)?.author(), "A U Thor");
 /// assert_eq!(layout.tags()?, ["latest", "signed"]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -104,29 +147,39 @@ pub struct Mutator<'l> {
     entry_annotations: BTreeMap<String, String>,
     /// Whether the entry loses the annotations that it had.
     entry_cleared: bool,
+    was_docker: bool,
+    /// The annotations that the entry loses.
+    entry_removed: Vec<String>,
 }
 
 impl<'l> Mutator<'l> {
-    /// Begins with the image at the end of a descriptor path, an OCI manifest with an OCI image config.
+    /// Begins with the image at the end of a descriptor path, OCI's or Docker's.
+    ///
+    /// A history that tells of more or fewer layers than the image has is completed, so that what is appended to it is not
+    /// taken for the entry of another layer. An image without one has none until an entry is added.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unsupported`] for a manifest or config of another type (Docker's; an artifact's), otherwise as
-    /// [`Layout::manifest`](super::Layout::manifest) and [`Layout::config`](super::Layout::config).
+    /// [`ErrorKind::Unsupported`] for what is no image (an artifact), otherwise as
+    /// [`Layout::manifest`](super::Layout::manifest) and [`Layout::image_config`](super::Layout::image_config).
     pub fn new(layout: &'l LeasedLayout, path: &DescriptorPath) -> Result<Self> {
         let target = path.target();
-        expect_type(target, MANIFEST, "image manifest")?;
         let manifest = layout.manifest(target)?;
-        expect_type(&manifest.config, CONFIG, "image config")?;
-        let config = layout.config(&manifest.config)?;
+        let config = layout.image_config(&manifest)?;
+        let mut raw = manifest.raw().clone();
+        let was_docker = to_oci(&mut raw, target)?;
+        let mut edited = config.raw().clone();
+        ConfigEdit::new(&mut edited)?.settle_history(manifest.layers.len())?;
         Ok(Self {
             layout,
             path: path.clone(),
-            manifest: manifest.raw().clone(),
-            config: config.raw().clone(),
+            manifest: raw,
+            config: edited,
             original: config.raw().clone(),
             entry_annotations: BTreeMap::new(),
             entry_cleared: false,
+            was_docker,
+            entry_removed: Vec::new(),
         })
     }
 
@@ -174,6 +227,24 @@ impl<'l> Mutator<'l> {
         self.entry_cleared = true;
     }
 
+    /// Takes one annotation off the entry of `index.json`, also one that was set here.
+    pub fn clear_entry_annotation(&mut self, key: &str) {
+        self.entry_annotations.remove(key);
+        self.entry_removed.push(key.to_owned());
+    }
+
+    /// Takes one annotation off the top layer. An image without layers stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidData`] when the document is malformed.
+    pub fn clear_top_layer_annotation(&mut self, key: &str) -> Result<()> {
+        if let Some(top) = layers_mut(&mut self.manifest)?.last_mut() {
+            remove_annotation(Document::Descriptor, object_mut(top)?, key);
+        }
+        Ok(())
+    }
+
     /// Takes all annotations off the top layer. An image without layers stays as it is.
     ///
     /// # Errors
@@ -202,13 +273,15 @@ impl<'l> Mutator<'l> {
         set_annotations(Document::Descriptor, object_mut(top)?, annotations)
     }
 
-    /// Appends a history entry.
+    /// Appends a history entry; one that is not of an empty layer is that of the top layer. Layers that have no entry get one
+    /// before it, so that the history covers all layers or none.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::InvalidData`] when the document has been made malformed.
     pub fn add_history(&mut self, history: NewHistory) -> Result<()> {
-        ConfigEdit::new(&mut self.config)?.push_history(history.into_value())
+        let layer_count = layers_mut(&mut self.manifest)?.len();
+        ConfigEdit::new(&mut self.config)?.push_history(history.into_value(), layer_count)
     }
 
     /// The layers with their diff IDs, bottom first, as they are by now.
@@ -260,16 +333,14 @@ impl<'l> Mutator<'l> {
     ) -> Result<()> {
         self.layers()?;
         layers_mut(&mut self.manifest)?.push(descriptor.to_value());
-        let mut edit = ConfigEdit::new(&mut self.config)?;
-        edit.diff_ids()?.push(diff_id.to_string().into());
+        ConfigEdit::new(&mut self.config)?
+            .diff_ids()?
+            .push(diff_id.to_string().into());
         match history {
-            Some(history) => edit.push_history(
-                NewHistory {
-                    empty_layer: false,
-                    ..history
-                }
-                .into_value(),
-            ),
+            Some(history) => self.add_history(NewHistory {
+                empty_layer: false,
+                ..history
+            }),
             None => Ok(()),
         }
     }
@@ -303,20 +374,21 @@ impl<'l> Mutator<'l> {
     }
 
     /// Stores the config, the manifest and the indexes above it, and makes `tag` lead there, in place of what had the
-    /// name. Returns the new path, as resolving the tag would.
+    /// name.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::InvalidData`] or [`ErrorKind::LimitExceeded`] when a document could not be read again, otherwise
     /// those of writing. The index is then as it was.
-    pub fn commit(self, tag: &Tag) -> Result<DescriptorPath> {
+    pub fn commit(self, tag: &Tag) -> Result<Edited> {
         let layout = self.layout;
         layout
-            .update_index(|index| self.commit_to(index, tag))
+            .update_index(|index| self.commit_to(index, Some(tag)))
             .context(|| format!("write image {tag}"))
     }
 
-    fn commit_to(mut self, index: &mut IndexFile, tag: &Tag) -> Result<DescriptorPath> {
+    /// Without a tag, the result is put in place of the image, under its name if it has one.
+    fn commit_to(mut self, index: &mut IndexFile, tag: Option<&Tag>) -> Result<Edited> {
         let config = self.store_config()?;
         object_mut(&mut self.manifest)?.insert("config".to_owned(), config.to_value());
         Document::Manifest.canonicalize(&mut self.manifest);
@@ -328,11 +400,14 @@ impl<'l> Mutator<'l> {
             return Err(Error::new(ErrorKind::LimitExceeded, message));
         }
         let mut leaf = self.store(self.path.target(), &bytes)?.raw().clone();
+        leaf.insert("mediaType".to_owned(), MANIFEST.into());
         follow_platform(&mut leaf, &self.original, &self.config);
         let mut path = vec![Descriptor::from_value(&Value::Object(leaf))?];
+        let mut attestations = 0;
         for pair in self.path.0.windows(2).rev() {
             let [parent, old] = pair else { continue };
-            let parent = self.store_parent(parent, old, &path[path.len() - 1])?;
+            let (parent, dropped) = self.store_parent(parent, old, &path[path.len() - 1])?;
+            attestations += dropped;
             path.push(parent);
         }
         path.reverse();
@@ -340,10 +415,22 @@ impl<'l> Mutator<'l> {
         if self.entry_cleared {
             Document::Descriptor.set(&mut root, "annotations", Value::Null);
         }
+        for key in &self.entry_removed {
+            remove_annotation(Document::Descriptor, &mut root, key);
+        }
         set_annotations(Document::Descriptor, &mut root, &self.entry_annotations)?;
-        path[0] = Descriptor::from_value(&Value::Object(root))?.with_ref_name(tag);
+        let root = Descriptor::from_value(&Value::Object(root))?;
+        path[0] = match tag {
+            Some(tag) => root.with_ref_name(tag),
+            None => root,
+        };
         index.replace(tag, self.path.root(), path[0].raw().clone());
-        Ok(DescriptorPath(path))
+        attestations += index.drop_attestations(self.path.root().digest());
+        Ok(Edited {
+            path: DescriptorPath(path),
+            was_docker: self.was_docker,
+            attestations,
+        })
     }
 
     /// Stores the config; its descriptor has nothing but the three required members.
@@ -356,33 +443,50 @@ impl<'l> Mutator<'l> {
         Ok(Descriptor::new(CONFIG, digest, bytes.len() as u64))
     }
 
-    /// Stores the document that one descriptor of the path leads to, with the new child in place of the old.
+    /// Stores the document that one descriptor of the path leads to, with the new child in place of the old. Says also how
+    /// many attestations of the old were taken out.
     fn store_parent(
         &self,
         parent: &Descriptor,
         old: &Descriptor,
         new: &Descriptor,
-    ) -> Result<Descriptor> {
+    ) -> Result<(Descriptor, usize)> {
+        let mut dropped = 0;
         let bytes = self.layout.read_document(parent)?;
         let mut document =
             parse_json(&bytes).context(|| format!("parse blob {}", parent.digest()))?;
         if parent.kind() == MediaKind::Descriptor {
             document = new.to_value();
         } else {
-            let entries = object_mut(&mut document)?.get_mut("manifests");
-            let old = old.to_value();
-            for entry in entries.and_then(Value::as_array_mut).into_iter().flatten() {
-                if *entry == old {
+            let document = object_mut(&mut document)?;
+            // A list of Docker's must not have manifests of OCI's; an index of OCI's may have both.
+            if document.contains_key("mediaType") {
+                document.insert("mediaType".to_owned(), INDEX.into());
+            }
+            if let Some(Value::Array(entries)) = document.get_mut("manifests") {
+                let (digest, old) = (old.digest(), old.to_value());
+                for entry in entries.iter_mut().filter(|entry| **entry == old) {
                     *entry = new.to_value();
                 }
+                let before = entries.len();
+                if new.digest() != digest {
+                    drop_attestations(entries, digest);
+                }
+                dropped = before - entries.len();
             }
+        }
+        if parent.kind() == MediaKind::Index {
             Document::Index.canonicalize(&mut document);
         }
         let bytes = to_go_json(&document);
+        let mut stored = self.store(parent, &bytes)?;
         if parent.kind() == MediaKind::Index {
-            Index::parse(&bytes, parent.media_type()).context(|| "check the new index")?;
+            Index::parse(&bytes, INDEX).context(|| "check the new index")?;
+            let mut raw = stored.raw().clone();
+            raw.insert("mediaType".to_owned(), INDEX.into());
+            stored = Descriptor::from_value(&Value::Object(raw))?;
         }
-        self.store(parent, &bytes)
+        Ok((stored, dropped))
     }
 
     /// Stores a document in place of another, and returns the latter's descriptor for the former.
@@ -406,26 +510,29 @@ impl<'l> Mutator<'l> {
 }
 
 impl LeasedLayout {
-    /// Edits the image that `source` means and makes `target` lead to the result. From resolving to committing nobody
-    /// else can change the layout's names, hence `edit` should be quick: layers are stored before.
+    /// Edits the image that `source` means and makes `target` lead to the result; without a target, the result takes the
+    /// place of the image, under its name if it has one. From resolving to committing nobody else can change the layout's
+    /// names, hence `edit` should be quick: layers are stored before.
     ///
     /// # Errors
     ///
     /// Those of [`resolve`](Self::resolve), [`Mutator::new`], `edit` and [`Mutator::commit`]. The index is then as it was.
     pub fn edit(
         &self,
-        source: &Tag,
+        source: impl Into<Name>,
         platform: Option<&Platform>,
-        target: &Tag,
+        target: Option<&Tag>,
         edit: impl FnOnce(&mut Mutator<'_>) -> Result<()>,
-    ) -> Result<DescriptorPath> {
+    ) -> Result<Edited> {
+        let source = source.into();
         self.update_index(|index| {
-            let path = self.resolve_in(index, source, platform)?;
+            let path = self.resolve_in(index, &source, platform)?;
             let mut mutator = Mutator::new(self, &path)?;
             edit(&mut mutator)?;
-            mutator
-                .commit_to(index, target)
-                .context(|| format!("write image {target}"))
+            mutator.commit_to(index, target).context(|| match target {
+                Some(tag) => format!("write image {tag}"),
+                None => format!("write image {source}"),
+            })
         })
     }
 }
@@ -445,22 +552,29 @@ pub(super) fn pair(
     Ok(layers.into_iter().zip(diff_ids.iter().cloned()).collect())
 }
 
-fn expect_type(descriptor: &Descriptor, media_type: &str, what: &str) -> Result<()> {
-    if descriptor.media_type() == media_type {
-        return Ok(());
+/// Gives a manifest and what it lists the types of OCI, where it has Docker's. Says whether it had.
+fn to_oci(manifest: &mut Value, descriptor: &Descriptor) -> Result<bool> {
+    let mut had = descriptor.media_type() != MANIFEST;
+    let manifest = object_mut(manifest)?;
+    if had {
+        Document::Manifest.set(manifest, "mediaType", MANIFEST.into());
     }
-    let message = format!(
-        "unsupported source type: blob {} has the type {:?}, where an OCI {what} is needed",
-        descriptor.digest(),
-        descriptor.media_type()
-    );
-    let error = Error::new(ErrorKind::Unsupported, message);
-    Err(match descriptor.kind() {
-        MediaKind::Manifest | MediaKind::Config => error.with_hint(
-            "images of Docker's types can be unpacked but not edited: convert a copy first, for example with skopeo copy --format oci",
-        ),
-        _ => error,
-    })
+    let convert = |part: &mut Value| {
+        let theirs = part.get("mediaType").and_then(Value::as_str);
+        match theirs.and_then(oci_type) {
+            Some(ours) => {
+                part["mediaType"] = ours.into();
+                true
+            }
+            None => false,
+        }
+    };
+    had |= manifest.get_mut("config").is_some_and(convert);
+    let layers = manifest.get_mut("layers").and_then(Value::as_array_mut);
+    for layer in layers.into_iter().flatten() {
+        had |= convert(layer);
+    }
+    Ok(had)
 }
 
 #[cfg(test)]

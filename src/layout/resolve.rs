@@ -1,19 +1,27 @@
-//! From a tag to the one manifest that it means for a platform.
+//! From a name to the one manifest that it means for a platform.
 //!
-//! 1. The entries of `index.json` that carry the name are walked, through indexes nested in indexes, to their targets.
-//! 2. Build attestations (platform `unknown/unknown`) are put aside when there is anything else.
-//! 3. A sole manifest is taken whatever it runs on, unless a platform was asked for.
-//! 4. Of several, those for the platform (the host's by default) remain, and of these the ones of the nearest variant.
+//! 1. A tag means the entries of `index.json` that carry it, whether a tag may be so or not. A digest means what has it, on
+//!    whatever level. No name means the tag `latest`, and in a layout without it all entries, if they are one image or
+//!    carry one name or none.
+//! 2. These are walked, through indexes nested in indexes, to their targets. A layout may lack some of what it lists.
+//! 3. Build attestations (platform `unknown/unknown`) and artifacts are put aside when there is anything else.
+//! 4. A sole manifest is taken whatever it runs on, unless a platform was asked for.
+//! 5. Of several, those for the platform (the host's by default) remain, and of these the ones of the nearest variant.
 //!    The platform stands in the descriptor; where it does not, it is read from the config, but only when no other
-//!    manifest fits.
-//! 5. What is listed twice counts once. If several are left, the tag is ambiguous.
+//!    manifest fits. What is listed but not in the layout is only taken to say so.
+//! 6. What is listed twice counts once. If several are left, the name is ambiguous.
 
 use std::collections::HashSet;
 
+use oci_cas::Digest;
+use serde_json::Value;
+
 use super::index::IndexFile;
 use super::walk::Walk;
-use super::{Layout, LeasedLayout};
-use crate::image::{Descriptor, Index, MediaKind, Platform, Tag, parse_json};
+use super::{Layout, LeasedLayout, missing};
+use crate::image::{
+    DEFAULT_TAG, Descriptor, Index, MediaKind, Name, Platform, REF_NAME, parse_json, ref_name,
+};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// At most so many tags or candidates are named in an error.
@@ -44,19 +52,42 @@ impl DescriptorPath {
     }
 }
 
+/// Which entries of an index are meant.
+#[derive(Clone, Copy)]
+pub(super) enum Meant<'a> {
+    /// Those of a tag.
+    Tag(&'a str),
+    All,
+}
+
+impl Meant<'_> {
+    /// Whether an entry of this name is one of them.
+    pub(super) fn contains(self, name: Option<&str>) -> bool {
+        match self {
+            Self::Tag(tag) => name == Some(tag),
+            Self::All => true,
+        }
+    }
+}
+
 impl LeasedLayout {
-    /// Finds the one manifest that a tag means, OCI's or Docker's.
+    /// Finds the one manifest that a name means, OCI's or Docker's.
     ///
     /// Without `platform` the host's is meant, and an image that is the only one is taken whatever it runs on.
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::NotFound`]: `tag not found: T`, or nothing under the tag for the platform.
+    /// - [`ErrorKind::NotFound`]: `tag not found: T`, nothing under the name for the platform, or something that the layout
+    ///   lists and lacks.
     /// - [`ErrorKind::Ambiguous`]: `tag is ambiguous: T`, with the candidates.
-    /// - [`ErrorKind::Unsupported`]: the tag names no image, but something of another type.
+    /// - [`ErrorKind::Unsupported`]: the name is that of no image, but of something of another type.
     /// - as [`Layout::read_document`] and [`Index::parse`] for the documents on the way.
-    pub fn resolve(&self, tag: &Tag, platform: Option<&Platform>) -> Result<DescriptorPath> {
-        self.resolve_in(&self.read_index()?, tag, platform)
+    pub fn resolve(
+        &self,
+        name: impl Into<Name>,
+        platform: Option<&Platform>,
+    ) -> Result<DescriptorPath> {
+        self.resolve_in(&self.read_index()?, &name.into(), platform)
     }
 }
 
@@ -65,48 +96,112 @@ impl Layout {
     pub(super) fn resolve_in(
         &self,
         index: &IndexFile,
-        tag: &Tag,
+        name: &Name,
         platform: Option<&Platform>,
     ) -> Result<DescriptorPath> {
-        let mut candidates = images(self.targets(index, tag)?, tag)?;
-        if platform.is_none() && is_sole(&candidates) {
-            return Ok(candidates.swap_remove(0));
+        let candidates = images(self.targets(index, name)?, name)?;
+        let (here, absent): (Vec<_>, Vec<_>) = candidates
+            .into_iter()
+            .partition(|candidate| self.has(candidate.target()));
+        if platform.is_none() && is_sole(here.iter().chain(&absent)) {
+            return match here.into_iter().next() {
+                Some(sole) => Ok(sole),
+                None => Err(missing(absent[0].target(), "manifest")),
+            };
         }
         let host = Platform::host();
         let wanted = platform.unwrap_or(&host);
-        let mut chosen = self.fitting(&candidates, wanted)?;
+        let mut chosen = self.fitting(&here, wanted)?;
         match (chosen.pop(), chosen.is_empty()) {
             (Some(only), true) => Ok(only),
             (Some(last), false) => {
                 chosen.push(last);
-                Err(ambiguous(tag, &chosen))
+                Err(self.ambiguous(name, &chosen))
             }
-            (None, _) => {
-                let message = format!("tag {tag} has no image for platform {wanted}");
-                let hint = format!("it has {}", describe(&candidates));
-                Err(Error::new(ErrorKind::NotFound, message).with_hint(hint))
-            }
+            (None, _) => Err(self.nothing_fits(name, wanted, &here, &absent)),
         }
     }
 
-    /// All that a tag leads to, of any type, in order.
-    pub(super) fn targets(&self, index: &IndexFile, tag: &Tag) -> Result<Vec<DescriptorPath>> {
-        let entries = index
-            .named(tag)
-            .map(Descriptor::from_value)
-            .collect::<Result<Vec<_>>>();
-        let entries = entries.context(|| format!("read the entry of tag {tag}"))?;
-        if entries.is_empty() {
-            return Err(not_found(index, tag));
+    /// Whether a document is in the layout, or in its own descriptor.
+    fn has(&self, descriptor: &Descriptor) -> bool {
+        descriptor.data().is_some() || !matches!(self.store().stat(descriptor.digest()), Ok(None))
+    }
+
+    /// All that a name leads to, of any type, in order.
+    pub(super) fn targets(&self, index: &IndexFile, name: &Name) -> Result<Vec<DescriptorPath>> {
+        if let Name::Digest(digest) = name {
+            return self.targets_of_digest(index, digest);
         }
+        let entries = self.entries(index, name)?;
+        let mut targets = Vec::new();
+        self.walk(entries, |path| targets.push(DescriptorPath(path)))?;
+        Ok(targets)
+    }
+
+    /// The entries that a tag means, or no name.
+    pub(super) fn entries(&self, index: &IndexFile, name: &Name) -> Result<Vec<Descriptor>> {
+        let meant = self.meant(index, name)?;
+        let entries = index.entries().iter();
+        let entries = entries.filter(|entry| meant.contains(ref_name(entry)));
+        entries
+            .map(Descriptor::from_value)
+            .collect::<Result<Vec<_>>>()
+            .context(|| format!("read the entry of tag {name}"))
+    }
+
+    /// Which entries a tag means, or no name; at least one.
+    pub(super) fn meant<'a>(&self, index: &IndexFile, name: &'a Name) -> Result<Meant<'a>> {
+        let tag = match name {
+            Name::Tag(tag) => tag,
+            _ => DEFAULT_TAG,
+        };
+        if index.named(tag).next().is_some() {
+            Ok(Meant::Tag(tag))
+        } else if *name == Name::Default && index.is_of_one() {
+            Ok(Meant::All)
+        } else {
+            Err(self.not_found(index, name))
+        }
+    }
+
+    /// What a digest leads to: the image, or those of the index, that have it.
+    fn targets_of_digest(&self, index: &IndexFile, digest: &Digest) -> Result<Vec<DescriptorPath>> {
+        // An entry that is not understood can't be what is meant.
+        let entries = index.entries().iter().map(Descriptor::from_value);
+        let entries: Vec<_> = entries.filter_map(Result::ok).collect();
+        let is_it = |step: &Descriptor| step.digest() == digest;
+        let (mut direct, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_it);
+        // What has no other name first: an edit puts its result in the place of this entry.
+        direct.sort_by_key(|entry| entry.annotation(REF_NAME).is_some());
+        let mut targets = Vec::new();
+        for entries in [direct, others] {
+            let walked = self.walk(entries, |path| {
+                if path.iter().any(is_it) {
+                    targets.push(DescriptorPath(path));
+                }
+            });
+            if !targets.is_empty() {
+                return Ok(targets);
+            }
+            walked?;
+        }
+        Err(Error::new(
+            ErrorKind::NotFound,
+            format!("image not found: {digest}: nothing in the index of the layout leads to it"),
+        ))
+    }
+
+    /// Goes down from some entries, through indexes that lie in indexes, and tells the way to each end. An index that is
+    /// not in the layout is an end.
+    fn walk(&self, entries: Vec<Descriptor>, mut end: impl FnMut(Vec<Descriptor>)) -> Result<()> {
         let mut walk = Walk::new(self.limits());
         walk.push(None, entries)?;
         let mut seen = HashSet::new();
-        let mut targets = Vec::new();
         while let Some(place) = walk.next() {
             let descriptor = walk.descriptor(place);
-            if !matches!(descriptor.kind(), MediaKind::Index | MediaKind::Descriptor) {
-                targets.push(DescriptorPath(walk.path(place)));
+            let leads_on = matches!(descriptor.kind(), MediaKind::Index | MediaKind::Descriptor);
+            if !leads_on || !self.has(descriptor) {
+                end(walk.path(place));
             } else if seen.insert((
                 descriptor.digest().clone(),
                 descriptor.media_type().to_owned(),
@@ -115,7 +210,7 @@ impl Layout {
                 walk.push(Some(place), listed)?;
             }
         }
-        Ok(targets)
+        Ok(())
     }
 
     /// What an index lists, or a descriptor in a blob points at.
@@ -198,84 +293,181 @@ impl Best {
     }
 }
 
-/// The manifests among the targets, without attestations where there is anything else.
-fn images(targets: Vec<DescriptorPath>, tag: &Tag) -> Result<Vec<DescriptorPath>> {
-    let foreign = targets
-        .first()
-        .map(|target| target.target().media_type().to_owned());
-    let (attestations, images): (Vec<_>, Vec<_>) = targets
+/// The manifests among the targets, without attestations and artifacts where there is anything else.
+fn images(targets: Vec<DescriptorPath>, name: &Name) -> Result<Vec<DescriptorPath>> {
+    let foreign = targets.first().map(|target| target.target().clone());
+    let (others, images): (Vec<_>, Vec<_>) = targets
         .into_iter()
         .filter(|target| target.target().kind() == MediaKind::Manifest)
-        .partition(|target| {
-            target
-                .target()
-                .platform()
-                .is_some_and(|platform| platform.is_unknown())
-        });
+        .partition(|target| is_no_image(target.target()));
     if !images.is_empty() {
         return Ok(images);
     }
-    if !attestations.is_empty() {
-        return Ok(attestations);
+    if !others.is_empty() {
+        return Ok(others);
     }
     Err(match foreign {
-        Some(media_type) => {
-            let message =
-                format!("tag {tag} names no image: unsupported media type {media_type:?}");
+        // What could be read was followed.
+        Some(index) if matches!(index.kind(), MediaKind::Index | MediaKind::Descriptor) => {
+            missing(&index, "index")
+        }
+        Some(other) => {
+            let message = format!(
+                "tag {name} names no image: unsupported media type {:?}",
+                other.media_type()
+            );
             Error::new(ErrorKind::Unsupported, message)
         }
         None => Error::new(
             ErrorKind::NotFound,
-            format!("tag not found: {tag}: it names an index without manifests"),
+            format!("tag not found: {name}: it names an index without manifests"),
         ),
     })
 }
 
+/// Whether an entry of an index says of itself that it is something else than an image: an attestation, an artifact.
+fn is_no_image(descriptor: &Descriptor) -> bool {
+    let is_unknown = descriptor.platform().is_some_and(|it| it.is_unknown());
+    let artifact = descriptor.raw().get("artifactType");
+    is_unknown
+        || artifact
+            .and_then(Value::as_str)
+            .is_some_and(|it| !it.is_empty())
+}
+
 /// Whether all paths lead to one and the same blob.
-pub(super) fn is_sole(targets: &[DescriptorPath]) -> bool {
-    targets
-        .windows(2)
-        .all(|pair| pair[0].target().digest() == pair[1].target().digest())
+pub(super) fn is_sole<'a>(targets: impl IntoIterator<Item = &'a DescriptorPath>) -> bool {
+    let mut digests = targets.into_iter().map(|target| target.target().digest());
+    let first = digests.next();
+    digests.all(|digest| Some(digest) == first)
 }
 
-fn not_found(index: &IndexFile, tag: &Tag) -> Error {
-    let error = Error::new(ErrorKind::NotFound, format!("tag not found: {tag}"));
-    let mut names = index.names();
-    let known: Vec<_> = names.by_ref().take(NAMED_IN_ERRORS).collect();
-    let more = if names.next().is_some() {
-        ", and more"
-    } else {
-        ""
-    };
-    if known.is_empty() {
-        return error.with_hint("the image layout has no tags");
+impl Layout {
+    fn not_found(&self, index: &IndexFile, name: &Name) -> Error {
+        let error = Error::new(ErrorKind::NotFound, format!("tag not found: {name}"));
+        let mut names = index.names();
+        let known: Vec<_> = names.by_ref().take(NAMED_IN_ERRORS).collect();
+        let more = if names.next().is_some() {
+            ", and more"
+        } else {
+            ""
+        };
+        let untagged = index.entries().len() - index.names().count();
+        let by_digest = format!(
+            "{untagged} without a tag, named by digest as in {}@sha256:...",
+            self.path.display()
+        );
+        error.with_hint(match (known.is_empty(), untagged) {
+            (true, 0) => "the image layout has no tags".to_owned(),
+            (true, _) => format!("the image layout has no tags; it has entries {by_digest}"),
+            (false, 0) => format!("the image layout has the tags {}{more}", known.join(", ")),
+            (false, _) => format!(
+                "the image layout has the tags {}{more}, and entries {by_digest}",
+                known.join(", ")
+            ),
+        })
     }
-    error.with_hint(format!(
-        "the image layout has the tags {}{more}",
-        known.join(", ")
-    ))
+
+    /// Says that several are meant, and how to choose one: by platform where that tells them apart, or else by digest.
+    pub(super) fn ambiguous(&self, name: &Name, candidates: &[DescriptorPath]) -> Error {
+        let is_tagged = |it: &DescriptorPath| it.root().annotation(REF_NAME).is_some();
+        let message = if *name == Name::Default && !candidates.iter().any(is_tagged) {
+            format!(
+                "the layout has several images: {}",
+                self.describe(candidates)
+            )
+        } else {
+            format!("tag is ambiguous: {name}: {}", self.describe(candidates))
+        };
+        let platforms = self.platforms(candidates);
+        let tells_apart = |platform: &Platform| {
+            let chosen = self.fitting(candidates, platform);
+            chosen.is_ok_and(|chosen| chosen.len() == 1)
+        };
+        let hint = if platforms.len() == candidates.len() && platforms.iter().all(tells_apart) {
+            format!("choose one with --platform: {}", list(&platforms))
+        } else {
+            format!(
+                "choose one by its digest, as in --image {}@{}",
+                self.path.display(),
+                candidates[0].target().digest()
+            )
+        };
+        Error::new(ErrorKind::Ambiguous, message).with_hint(hint)
+    }
+
+    /// Says that there is no image for a platform, or that there is one which is not in the layout, and what is there.
+    fn nothing_fits(
+        &self,
+        name: &Name,
+        wanted: &Platform,
+        here: &[DescriptorPath],
+        absent: &[DescriptorPath],
+    ) -> Error {
+        let fits = |candidate: &&DescriptorPath| {
+            let platform = candidate.target().platform();
+            platform.is_some_and(|platform| wanted.accepts(&platform))
+        };
+        let message = match absent.iter().find(fits) {
+            Some(listed) => format!(
+                "the image of {name} for platform {wanted} is listed, but its manifest {} is not in the layout",
+                listed.target().digest()
+            ),
+            None => format!("tag {name} has no image for platform {wanted}"),
+        };
+        let hint = if here.is_empty() {
+            "nothing of what it lists is in the layout: copy the image again".to_owned()
+        } else {
+            let platforms = self.platforms(here);
+            let choice = if platforms.is_empty() {
+                String::new()
+            } else {
+                format!("; choose with --platform: {}", list(&platforms))
+            };
+            format!("it has {}{choice}", self.describe(here))
+        };
+        Error::new(ErrorKind::NotFound, message).with_hint(hint)
+    }
+
+    /// What an image runs on, by its descriptor or else by its config.
+    fn platform_of(&self, candidate: &DescriptorPath) -> Option<Platform> {
+        let target = candidate.target();
+        let in_config = || self.platform_in_config(target).ok().flatten();
+        target.platform().or_else(in_config)
+    }
+
+    fn platforms(&self, candidates: &[DescriptorPath]) -> Vec<Platform> {
+        let named = candidates.iter().take(NAMED_IN_ERRORS);
+        named.filter_map(|it| self.platform_of(it)).collect()
+    }
+
+    fn describe(&self, candidates: &[DescriptorPath]) -> String {
+        let mut names: Vec<String> = Vec::new();
+        for candidate in candidates.iter().take(NAMED_IN_ERRORS) {
+            let target = candidate.target();
+            let platform = target.raw().get("platform");
+            let version = platform.and_then(|platform| platform.get("os.version"));
+            let version = version.and_then(Value::as_str).unwrap_or_default();
+            names.push(match self.platform_of(candidate) {
+                Some(platform) if version.is_empty() => format!("{} ({platform})", target.digest()),
+                Some(platform) => format!("{} ({platform} {version})", target.digest()),
+                None => target.digest().to_string(),
+            });
+        }
+        if candidates.len() > NAMED_IN_ERRORS {
+            names.push(format!("and {} more", candidates.len() - NAMED_IN_ERRORS));
+        }
+        names.join(", ")
+    }
 }
 
-pub(super) fn ambiguous(tag: &Tag, candidates: &[DescriptorPath]) -> Error {
-    let message = format!("tag is ambiguous: {tag}: {}", describe(candidates));
-    Error::new(ErrorKind::Ambiguous, message)
-        .with_hint("choose one of them by its platform, or remove the tag and set it anew")
-}
-
-fn describe(candidates: &[DescriptorPath]) -> String {
+/// Platforms in order, each once.
+fn list(platforms: &[Platform]) -> String {
     let mut names: Vec<String> = Vec::new();
-    for target in candidates
-        .iter()
-        .map(DescriptorPath::target)
-        .take(NAMED_IN_ERRORS)
-    {
-        names.push(match target.platform() {
-            Some(platform) => format!("{} ({platform})", target.digest()),
-            None => target.digest().to_string(),
-        });
-    }
-    if candidates.len() > NAMED_IN_ERRORS {
-        names.push(format!("and {} more", candidates.len() - NAMED_IN_ERRORS));
+    for name in platforms.iter().map(Platform::to_string) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
     }
     names.join(", ")
 }

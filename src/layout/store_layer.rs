@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 
-use oci_cas::{Algorithm, Hasher, Store};
+use oci_cas::{Algorithm, Hasher};
 
 use super::Layout;
 use crate::archive::{Compression, Encoder, EncoderOptions};

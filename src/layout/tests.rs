@@ -110,13 +110,13 @@ fn any_part_of_a_layout_may_be_a_link() {
         std::os::unix::fs::symlink(&target, &place).unwrap();
 
         let opened = layout.open();
-        let path = layout.leased().resolve(&tag("a"), None).unwrap();
+        let path = layout.leased().resolve(tag("a"), None).unwrap();
         assert!(opened.manifest(path.target()).is_ok(), "{part}");
         let findings = opened.validate(None, &crate::progress::Silent).unwrap();
         assert!(findings.is_empty(), "{part}: {findings:?}");
 
         let before = fs::read(&target).ok();
-        opened.tag(&tag("a"), None, &tag("b")).unwrap();
+        opened.tag(tag("a"), None, &tag("b")).unwrap();
         assert_eq!(opened.tags().unwrap(), ["a", "b"]);
         assert_eq!(fs::read(&target).ok(), before, "{part}");
         let collected = opened.gc(false).map_err(|error| error.kind());
@@ -129,13 +129,10 @@ fn any_part_of_a_layout_may_be_a_link() {
 }
 
 #[test]
-fn a_part_that_links_to_no_file_is_refused_and_no_hang() {
-    for target in ["/dev/zero", "index.json", "nowhere", ".", "fifo"] {
+fn a_part_that_links_to_no_file_is_refused() {
+    for target in ["index.json", "nowhere", "."] {
         for part in ["oci-layout", "index.json"] {
             let layout = TestLayout::new();
-            let fifo = layout.path().join("fifo");
-            let mode = rustix::fs::Mode::from_raw_mode(0o600);
-            rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, mode).unwrap();
             fs::remove_file(layout.path().join(part)).unwrap();
             std::os::unix::fs::symlink(target, layout.path().join(part)).unwrap();
             let error = Layout::open(layout.path()).err().unwrap();
@@ -164,7 +161,7 @@ fn a_document_above_the_limit_is_not_read() {
 }
 
 #[test]
-fn a_blob_that_is_no_file_is_an_error_and_no_hang() {
+fn a_blob_that_is_no_file_is_an_error() {
     let layout = TestLayout::new();
     let config = layout.blob(CONFIG, br#"{"os":"linux"}"#);
     let path = layout.blob_path(&config);
@@ -173,17 +170,6 @@ fn a_blob_that_is_no_file_is_an_error_and_no_hang() {
         layout.open().config(&config).unwrap_err().kind(),
         ErrorKind::NotFound
     );
-    rustix::fs::mkfifoat(
-        rustix::fs::CWD,
-        &path,
-        rustix::fs::Mode::from_raw_mode(0o600),
-    )
-    .unwrap();
-    assert_eq!(
-        layout.open().config(&config).unwrap_err().kind(),
-        ErrorKind::InvalidData
-    );
-    fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     assert_eq!(
         layout.open().config(&config).unwrap_err().kind(),

@@ -78,6 +78,14 @@ impl<'a> Old<'a> {
         }
     }
 
+    /// Whether it was a socket, which no image has: other programs record it all the same.
+    pub(super) fn is_socket(&self) -> bool {
+        match self {
+            Self::Node(node) => node.kind == InodeKind::Socket,
+            Self::Entry(entry) => entry.get(Keyword::Type) == Some(b"socket"),
+        }
+    }
+
     /// What was in it: first what is no directory, then the directories, each sorted by name.
     pub(super) fn children(&self) -> OldChildren<'a> {
         match self {

@@ -43,6 +43,10 @@ pub struct Diff {
     pub record: Option<Record>,
     /// How many files were read to find this out.
     pub files_read: u64,
+    /// How many changes the masks leave out. What cannot be read there counts as changed.
+    pub masked_count: u64,
+    /// Paths of sockets, masks aside, sorted. No layer has any: to the changes and to the record they are not there.
+    pub sockets: Vec<Vec<u8>>,
 }
 
 /// Walks a directory and tells how it differs from what was recorded.
@@ -85,9 +89,18 @@ pub fn diff(root: &Dir, options: &DiffOptions<'_>) -> Result<Diff> {
         };
         let before = walk.descend(&next.name)?;
         let opened = dir.as_ref().unwrap_or(root).open_dir(&next.name);
-        let child = opened.context(|| walk.describe())?;
-        let below = walk.enter(&child, &next.name, next.old)?;
-        open.push((Some(child), below.into_iter(), before));
+        let entered = opened.context(|| walk.describe()).and_then(|child| {
+            let below = walk.enter(&child, &next.name, next.old)?;
+            Ok((child, below))
+        });
+        match entered {
+            Ok((child, below)) => open.push((Some(child), below.into_iter(), before)),
+            Err(_) if walk.only_counts() => {
+                walk.masked_count += 1;
+                walk.path.truncate(before);
+            }
+            Err(error) => return Err(error),
+        }
     }
     walk.finish()
 }
@@ -177,6 +190,8 @@ struct Walk<'a> {
     path: Vec<u8>,
     changes: Vec<Change>,
     files_read: u64,
+    masked_count: u64,
+    sockets: Vec<Vec<u8>>,
 }
 
 impl<'a> Walk<'a> {
@@ -192,15 +207,20 @@ impl<'a> Walk<'a> {
             path: Vec::new(),
             changes: Vec::new(),
             files_read: 0,
+            masked_count: 0,
+            sockets: Vec::new(),
         })
     }
 
     fn finish(mut self) -> Result<Diff> {
         self.changes.sort_unstable();
+        self.sockets.sort_unstable();
         Ok(Diff {
             changes: self.changes,
             record: self.recorder.map(Recorder::finish).transpose()?,
             files_read: self.files_read,
+            masked_count: self.masked_count,
+            sockets: self.sockets,
         })
     }
 
@@ -235,15 +255,26 @@ impl<'a> Walk<'a> {
             }
             let same = old.next_if(|old| !old.is_directory() && old.name() == name);
             let before = self.descend(&name)?;
-            if self.recorder.is_some() || !self.is_masked(&self.path) {
-                let stat = dir.stat(&name).context(|| self.describe())?;
-                if stat.is_dir() {
-                    below.push(Below { name, old: same });
+            let stat = dir.stat(&name).context(|| self.describe())?;
+            if stat.is_dir() {
+                below.push(Below { name, old: same });
+            } else if stat.kind == InodeKind::Socket {
+                if !self.is_masked(&self.path) {
+                    self.sockets.push(self.path.clone());
+                }
+                self.path.truncate(before);
+                if let Some(gone) = same {
+                    self.tell_gone(&gone);
+                }
+            } else {
+                let result = self.leaf(dir, &name, stat, same.as_ref());
+                if result.is_err() && self.only_counts() {
+                    self.masked_count += 1;
                 } else {
-                    self.leaf(dir, &name, stat, same.as_ref())?;
-                    if same.is_none() {
-                        unknown.push((name, ChangeKind::Added));
-                    }
+                    result?;
+                }
+                if same.is_none() {
+                    unknown.push((name, ChangeKind::Added));
                 }
             }
             self.path.truncate(before);
@@ -344,7 +375,9 @@ impl<'a> Walk<'a> {
         if !old.says_attributes(&seen.attributes()) {
             return Ok(true);
         }
-        if let (InodeKind::File, Some(name)) = (seen.stat.kind, place.name) {
+        if let (InodeKind::File, Some(name)) = (seen.stat.kind, place.name)
+            && !self.only_counts()
+        {
             seen.sha256 = Some(self.hash(place.dir, name, &seen.stat)?);
             return Ok(!old.says_content(&seen.attributes()));
         }
@@ -373,6 +406,9 @@ impl<'a> Walk<'a> {
     fn tell_gone(&mut self, old: &Old<'a>) {
         let mut gone = vec![(self.path_of(old.name()), *old)];
         while let Some((path, old)) = gone.pop() {
+            if old.is_socket() {
+                continue;
+            }
             if old.is_recorded() {
                 self.tell(path, ChangeKind::Deleted);
             } else {
@@ -386,6 +422,7 @@ impl<'a> Walk<'a> {
 
     fn tell(&mut self, mut path: Vec<u8>, kind: ChangeKind) {
         if self.is_masked(&path) {
+            self.masked_count += 1;
             return;
         }
         if path.is_empty() {
@@ -401,6 +438,11 @@ impl<'a> Walk<'a> {
                 && !path.is_empty()
                 && !mask.is_empty()
         })
+    }
+
+    /// Whether what is here is masked and not recorded either: nothing needs to be read to know what it is like.
+    fn only_counts(&self) -> bool {
+        self.recorder.is_none() && self.is_masked(&self.path)
     }
 
     fn path_of(&self, name: &[u8]) -> Vec<u8> {

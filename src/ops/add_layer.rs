@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-use crate::archive::{Event, Limits, Parser};
+use crate::archive::{Compression, Event, Limits, Parser};
 use crate::fs::input;
 use crate::image::{Platform, Reference, Tag};
 use crate::layout::LeasedLayout;
 use crate::progress::Progress;
-use crate::{Error, Result, ResultExt};
+use crate::{Error, ErrorKind, Result, ResultExt};
 
 use super::{CompressOptions, HistoryOptions};
 
@@ -31,15 +31,14 @@ pub struct AddLayerOptions {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// Appends a layer to an image: the content of a file, byte for byte, which should be an uncompressed tar archive.
+/// Appends a layer to an image: the content of a file, byte for byte, which must be an uncompressed tar archive.
 ///
-/// The file is read once. Its content is stored whatever it is; a warning tells when it is no archive that could be
-/// unpacked.
+/// The file is read once.
 ///
 /// # Errors
 ///
-/// Those of reading the file, which must not be a directory, of resolving and reading the image, and of writing. The
-/// index is then as it was.
+/// [`ErrorKind::InvalidInput`] for what is no tar archive that could be unpacked; those of reading the file, which must not
+/// be a directory, of resolving and reading the image, and of writing. The index is then as it was.
 pub fn add_layer(
     image: &Reference,
     file: &Path,
@@ -49,7 +48,7 @@ pub fn add_layer(
     let mut source = input::open(file).context(|| "open new layer archive")?;
     let layout = LeasedLayout::open(&image.layout)?;
     let platform = options.platform.as_ref();
-    let path = layout.resolve(&image.tag, platform)?;
+    let path = layout.resolve(&image.name, platform)?;
     let encoder = options
         .compress
         .encoder(&layout, &layout.manifest(path.target())?);
@@ -72,22 +71,17 @@ pub fn add_layer(
                 .context(|| format!("store {} as a layer", file.display()))?;
         }
     })?;
-    if let Some(error) = check.finish() {
-        progress.warn(format_args!(
-            "the new layer will not unpack: {} is not an uncompressed tar archive: {}",
-            file.display(),
-            error.chain()
-        ));
-    }
+    check.verdict(file)?;
     options.history.warn_of_none(progress);
-    let tag = options.tag.as_ref().unwrap_or(&image.tag);
-    layout.edit(&image.tag, platform, tag, |mutator| {
+    let tag = options.tag.as_ref();
+    let edited = layout.edit(&image.name, platform, tag, |mutator| {
         let author = mutator.author().to_owned();
         let history = options
             .history
             .entry("umoci raw add-layer", &author, false)?;
         mutator.push_layer(&layer, &diff_id, history)
     })?;
+    edited.tell(progress);
     Ok(())
 }
 
@@ -96,6 +90,8 @@ struct Check {
     parser: Parser,
     events: Vec<Event>,
     error: Option<Error>,
+    /// By the first bytes.
+    compression: Option<Compression>,
 }
 
 impl Check {
@@ -104,17 +100,30 @@ impl Check {
             parser: Parser::new(Limits::default()),
             events: Vec::new(),
             error: None,
+            compression: None,
         }
     }
 
     fn feed(&mut self, chunk: &[u8]) {
+        self.compression
+            .get_or_insert_with(|| Compression::of(chunk));
         if self.error.is_none() {
             self.error = self.parser.feed(chunk, &mut self.events).err();
             self.events.clear();
         }
     }
 
-    fn finish(mut self) -> Option<Error> {
-        self.error.take().or_else(|| self.parser.finish().err())
+    fn verdict(mut self, file: &Path) -> Result<()> {
+        let Some(cause) = self.error.take().or_else(|| self.parser.finish().err()) else {
+            return Ok(());
+        };
+        let message = format!("{} is not an uncompressed tar archive", file.display());
+        let error = Error::new(ErrorKind::InvalidInput, message).with_source(cause);
+        Err(match self.compression {
+            None | Some(Compression::None) => error,
+            Some(compression) => error.with_hint(format!(
+                "it is compressed with {compression}: decompress it, the layer is compressed anew"
+            )),
+        })
     }
 }

@@ -6,8 +6,9 @@ use super::extract::Found;
 use super::view::Layers;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{InodeKind, escape_name};
-use crate::image::{Platform, Reference};
+use crate::image::Platform;
 use crate::layer::view::{Content, ContentSink, View};
+use crate::layout::ImageSource;
 use crate::progress::Progress;
 
 /// Writes the content of regular files in an image to `out`, one after the other. Symbolic links are followed inside the
@@ -22,7 +23,7 @@ use crate::progress::Progress;
 /// [`ErrorKind::NotFound`] if the image or a path in it does not exist, [`ErrorKind::InvalidInput`] if a path is no
 /// regular file (then nothing was written), and those of reading the image and of writing.
 pub fn cat(
-    image: &Reference,
+    image: &dyn ImageSource,
     platform: Option<&Platform>,
     paths: &[&[u8]],
     out: &mut dyn Write,

@@ -10,9 +10,10 @@ use serde_json::{Map, Value, json};
 
 use crate::image::{
     ConfigEdit, Document, Platform, REF_NAME, Reference, Tag, normalize_time, object_mut,
-    set_annotations,
+    remove_annotation, set_annotations,
 };
 use crate::layout::{LeasedLayout, Mutator};
+use crate::progress::Progress;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 use super::HistoryOptions;
@@ -57,10 +58,13 @@ pub struct ConfigOptions {
     pub env: Vec<(String, String)>,
     /// Set in `config.Labels`.
     pub labels: Vec<(String, String)>,
-    /// Replaces the list `config.Entrypoint`.
+    /// Replaces the list `config.Entrypoint`, and clears `config.Cmd` where that is not replaced too: its words were
+    /// meant for another program. Docker and buildah do so, umoci does not.
     pub entrypoint: Vec<String>,
-    /// Replaces the list `config.Cmd`. Stays when only the entrypoint is replaced.
+    /// Replaces the list `config.Cmd`.
     pub cmd: Vec<String>,
+    /// Whether `config.Cmd` stays when only the entrypoint is replaced.
+    pub keep_cmd: bool,
     /// `config.Healthcheck`, which is Docker's.
     pub healthcheck: Option<Healthcheck>,
     /// Replaces the list `config.Shell`, which is Docker's.
@@ -105,9 +109,12 @@ impl FromStr for Healthcheck {
     }
 }
 
-/// What can be cleared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClearKey(Target);
+/// What can be cleared: a member, or one element of a map, a set or the environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClearKey {
+    target: Target,
+    element: Option<String>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Target {
@@ -141,20 +148,56 @@ const CLEARABLE: &[(&str, Target)] = &[
     ("platform.os.features", Target::Config("os.features")),
 ];
 
+/// Those of which one element can be cleared: `config.env.NAME`. Names in the singular are taken as with `config --get`.
+const WITH_ELEMENTS: &[(&str, Target)] = &[
+    ("config.labels", Target::Process("Labels")),
+    ("config.label", Target::Process("Labels")),
+    ("config.env", Target::Process("Env")),
+    ("config.exposedports", Target::Process("ExposedPorts")),
+    ("config.volume", Target::Process("Volumes")),
+    ("manifest.annotations", Target::ManifestAnnotations),
+    ("manifest.annotation", Target::ManifestAnnotations),
+    ("index.annotations", Target::EntryAnnotations),
+    ("index.annotation", Target::EntryAnnotations),
+    ("layer.annotations", Target::LayerAnnotations),
+    ("layer.annotation", Target::LayerAnnotations),
+];
+
 impl FromStr for ClearKey {
     type Err = Error;
 
+    /// Reads a key such as `config.user`, `config.env` or `config.env.PATH`. What follows the name of a map and a full
+    /// stop is the element, full stops and all.
     fn from_str(text: &str) -> Result<Self> {
         if text == "rootfs.diffids" {
             let message = format!("clearing {text} is not safe");
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
-        let known = CLEARABLE.iter().find(|(name, _)| *name == text);
-        known.map(|(_, target)| Self(*target)).ok_or_else(|| {
+        let whole = CLEARABLE.iter().find(|(name, _)| *name == text);
+        let element = || {
+            WITH_ELEMENTS.iter().find_map(|(name, target)| {
+                let element = text.strip_prefix(name)?.strip_prefix('.')?;
+                (!element.is_empty()).then(|| (*target, Some(element.to_owned())))
+            })
+        };
+        let found = whole.map(|(_, target)| (*target, None)).or_else(element);
+        let Some((target, element)) = found else {
             let names: Vec<_> = CLEARABLE.iter().map(|(name, _)| *name).collect();
-            Error::new(ErrorKind::InvalidInput, format!("unknown key {text:?}"))
-                .with_hint(format!("what can be cleared is {}", names.join(", ")))
-        })
+            let hint = format!(
+                "what can be cleared is {}, and single elements as in config.env.NAME",
+                names.join(", ")
+            );
+            return Err(
+                Error::new(ErrorKind::InvalidInput, format!("unknown key {text:?}"))
+                    .with_hint(hint),
+            );
+        };
+        if element.as_deref() == Some(REF_NAME) && target == Target::EntryAnnotations {
+            let message = format!("annotation {REF_NAME} is the tag");
+            return Err(Error::new(ErrorKind::InvalidInput, message)
+                .with_hint("give the result's tag with --tag"));
+        }
+        Ok(Self { target, element })
     }
 }
 
@@ -166,13 +209,14 @@ impl FromStr for ClearKey {
 ///
 /// [`InvalidInput`](ErrorKind::InvalidInput) for values that cannot be written, otherwise those of
 /// [`LeasedLayout::edit`]. The index is then as it was.
-pub fn config(image: &Reference, options: &ConfigOptions) -> Result<()> {
+pub fn config(image: &Reference, options: &ConfigOptions, progress: &dyn Progress) -> Result<()> {
     options.check()?;
-    let tag = options.tag.as_ref().unwrap_or(&image.tag);
+    let tag = options.tag.as_ref();
     let layout = LeasedLayout::open(&image.layout)?;
-    layout.edit(&image.tag, options.platform.as_ref(), tag, |mutator| {
-        options.apply(mutator)
+    let edited = layout.edit(&image.name, options.platform.as_ref(), tag, |mutator| {
+        options.apply(mutator, progress)
     })?;
+    edited.tell(progress);
     Ok(())
 }
 
@@ -199,8 +243,9 @@ impl ConfigOptions {
         Ok(())
     }
 
-    fn apply(&self, mutator: &mut Mutator<'_>) -> Result<()> {
+    fn apply(&self, mutator: &mut Mutator<'_>, progress: &dyn Progress) -> Result<()> {
         self.clear(mutator)?;
+        self.clear_inherited_cmd(mutator, progress)?;
         self.set_config(&mut ConfigEdit::new(mutator.config_mut())?)?;
         set_annotations(
             Document::Manifest,
@@ -219,24 +264,33 @@ impl ConfigOptions {
     }
 
     fn clear(&self, mutator: &mut Mutator<'_>) -> Result<()> {
-        for ClearKey(target) in &self.clear {
-            match target {
-                Target::Config(name) => {
-                    ConfigEdit::new(mutator.config_mut())?.set(name, Value::Null);
-                }
-                Target::Process(name) => {
-                    ConfigEdit::new(mutator.config_mut())?.set_process(name, Value::Null)?;
-                }
-                Target::ManifestAnnotations => Document::Manifest.set(
-                    object_mut(mutator.manifest_mut())?,
-                    "annotations",
-                    Value::Null,
-                ),
-                Target::EntryAnnotations => mutator.clear_entry_annotations(),
-                Target::LayerAnnotations => mutator.clear_top_layer_annotations()?,
+        for ClearKey { target, element } in &self.clear {
+            match element {
+                None => clear(mutator, *target)?,
+                Some(element) => clear_element(mutator, *target, element)?,
             }
         }
         Ok(())
+    }
+
+    /// The command that an image has for its old entrypoint is none for a new one.
+    fn clear_inherited_cmd(
+        &self,
+        mutator: &mut Mutator<'_>,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        if self.entrypoint.is_empty() || !self.cmd.is_empty() || self.keep_cmd {
+            return Ok(());
+        }
+        let cmd = mutator.config().pointer("/config/Cmd");
+        let Some(cmd) = cmd.filter(|cmd| cmd.as_array().is_some_and(|words| !words.is_empty()))
+        else {
+            return Ok(());
+        };
+        progress.warn(format_args!(
+            "the image's command {cmd} was meant for its old entrypoint and is cleared; --keep-cmd keeps it"
+        ));
+        ConfigEdit::new(mutator.config_mut())?.set_process("Cmd", Value::Null)
     }
 
     fn set_config(&self, edit: &mut ConfigEdit<'_>) -> Result<()> {
@@ -295,6 +349,53 @@ impl ConfigOptions {
     }
 }
 
+fn clear(mutator: &mut Mutator<'_>, target: Target) -> Result<()> {
+    match target {
+        Target::Config(name) => {
+            ConfigEdit::new(mutator.config_mut())?.set(name, Value::Null);
+        }
+        Target::Process(name) => {
+            ConfigEdit::new(mutator.config_mut())?.set_process(name, Value::Null)?;
+        }
+        Target::ManifestAnnotations => Document::Manifest.set(
+            object_mut(mutator.manifest_mut())?,
+            "annotations",
+            Value::Null,
+        ),
+        Target::EntryAnnotations => mutator.clear_entry_annotations(),
+        Target::LayerAnnotations => mutator.clear_top_layer_annotations()?,
+    }
+    Ok(())
+}
+
+/// Clears one element; that it is not there is fine.
+fn clear_element(mutator: &mut Mutator<'_>, target: Target, element: &str) -> Result<()> {
+    match target {
+        Target::Config(_) => {}
+        Target::Process(name) => {
+            let mut edit = ConfigEdit::new(mutator.config_mut())?;
+            edit.remove_element(name, element)?;
+            if name == "ExposedPorts" {
+                // A port without a protocol is one of TCP.
+                match element.strip_suffix("/tcp") {
+                    Some(port) => edit.remove_element(name, port)?,
+                    None => edit.remove_element(name, &format!("{element}/tcp"))?,
+                }
+            }
+        }
+        Target::ManifestAnnotations => {
+            remove_annotation(
+                Document::Manifest,
+                object_mut(mutator.manifest_mut())?,
+                element,
+            );
+        }
+        Target::EntryAnnotations => mutator.clear_entry_annotation(element),
+        Target::LayerAnnotations => mutator.clear_top_layer_annotation(element)?,
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,11 +425,31 @@ mod tests {
     #[test]
     fn only_known_keys_are_cleared_and_never_diff_ids() {
         for (name, target) in CLEARABLE {
-            assert_eq!(name.parse::<ClearKey>().unwrap(), ClearKey(*target));
+            let key = ClearKey {
+                target: *target,
+                element: None,
+            };
+            assert_eq!(name.parse::<ClearKey>().unwrap(), key);
+        }
+        for (name, target) in WITH_ELEMENTS {
+            let key = ClearKey {
+                target: *target,
+                element: Some("a.b/c".to_owned()),
+            };
+            assert_eq!(format!("{name}.a.b/c").parse::<ClearKey>().unwrap(), key);
         }
         let error = "rootfs.diffids".parse::<ClearKey>().unwrap_err();
         assert!(error.to_string().contains("not safe"));
-        for text in ["", "config", "config.Env", "os", "architecture"] {
+        for text in [
+            "",
+            "config",
+            "config.Env",
+            "os",
+            "architecture",
+            "config.env.",
+            "config.cmd.x",
+            "index.annotations.org.opencontainers.image.ref.name",
+        ] {
             assert!(text.parse::<ClearKey>().is_err(), "{text}");
         }
     }

@@ -107,9 +107,9 @@ pub fn config_value(
     key: &ConfigKey,
 ) -> Result<Value> {
     let layout = LeasedLayout::open(&image.layout)?;
-    let path = layout.resolve(&image.tag, platform)?;
+    let path = layout.resolve(&image.name, platform)?;
     let manifest = layout.manifest(path.target())?;
-    let config = layout.config(&manifest.config)?;
+    let config = layout.image_config(&manifest)?;
     key.find(&config, &manifest, path.root())
         .filter(|value| !value.is_null())
         .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("{} is not set", key.text)))

@@ -19,6 +19,7 @@ use crate::fs::{Access, Dir, InodeKind};
 use crate::image::{Platform, Reference};
 pub use crate::layer::view::Aspect;
 use crate::layer::view::{Difference, View, compare};
+use crate::layout::ImageSource;
 use crate::progress::Progress;
 
 /// What an image is compared with.
@@ -74,7 +75,7 @@ pub struct Change<'a> {
 ///
 /// Those of reading the images or the bundle, and what `found` returns.
 pub fn diff(
-    from: &Reference,
+    from: &dyn ImageSource,
     to: Target<'_>,
     platform: Option<&Platform>,
     progress: &dyn Progress,
@@ -118,12 +119,13 @@ fn diff_bundle(
     found: &mut dyn FnMut(&Change<'_>) -> Result<()>,
 ) -> Result<()> {
     let bundle = bundle::Bundle::open(path)?;
+    bundle.warn_of_mounts(progress);
     if let Some(target) = image.image().path.last()
         && bundle.is_of(target.digest())
     {
         let name = record_name(target.digest());
         if bundle.dir.try_stat(name.as_bytes())?.is_some() {
-            return record::diff(&bundle, &name, found);
+            return record::diff(&bundle, &name, progress, found);
         }
     }
     let old = Layers::of(&image.image(), progress)?.view(true)?;

@@ -10,8 +10,9 @@ use crate::fs::atomic::replace_with;
 use crate::fs::names::split_path;
 use crate::fs::tree::{NodeId, Tree};
 use crate::fs::{Access, Dir, FileWriter, InodeKind, escape_name};
-use crate::image::{ChainId, DiffId, Platform, Reference};
+use crate::image::{ChainId, DiffId, Platform};
 use crate::layer::view::{Content, ContentSink, View};
+use crate::layout::ImageSource;
 use crate::progress::Progress;
 
 /// How an image of the root file system is made.
@@ -44,7 +45,7 @@ impl Default for ErofsOptions {
 /// of other names than `user.`, `trusted.`, `security.` and those of ACLs); and those of reading the image and of writing.
 /// The file is then as it was.
 pub fn export_erofs(
-    image: &Reference,
+    image: &dyn ImageSource,
     path: &Path,
     options: &ErofsOptions,
     progress: &dyn Progress,

@@ -16,10 +16,10 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::tree::Tree;
 use crate::fs::{Inode, Metadata, Root, Times};
 use crate::image::{
-    Descriptor, DiffId, ImageConfig, LayerCompression, Manifest, MediaKind, Platform, Reference,
+    Descriptor, DiffId, ImageConfig, LayerCompression, Manifest, MediaKind, Platform,
 };
 use crate::layer::{Applied, ApplyOptions, LayerSource, apply_layers};
-use crate::layout::{DescriptorPath, Layout, LeasedLayout};
+use crate::layout::{DescriptorPath, ImageSource, Layout, LeasedLayout};
 use crate::progress::{Event, Progress};
 
 /// A layer of an image, and all that it must be.
@@ -131,9 +131,8 @@ pub(super) struct Found {
 }
 
 impl Found {
-    pub(super) fn open(reference: &Reference, platform: Option<&Platform>) -> Result<Self> {
-        let layout = LeasedLayout::open(&reference.layout)?;
-        let path = layout.resolve(&reference.tag, platform)?;
+    pub(super) fn open(source: &dyn ImageSource, platform: Option<&Platform>) -> Result<Self> {
+        let (layout, path) = source.open(platform)?;
         Self::of(layout, path)
     }
 
@@ -144,7 +143,7 @@ impl Found {
 
     fn of(layout: LeasedLayout, path: DescriptorPath) -> Result<Self> {
         let manifest = layout.manifest(path.target())?;
-        let config = layout.config(&manifest.config)?;
+        let config = layout.image_config(&manifest)?;
         Ok(Self {
             layout,
             path,
@@ -207,6 +206,8 @@ pub(super) fn extract(
     if options.start_from.is_none() {
         prepare_root(root, fresh, options)?;
     }
+    let wanted: Vec<Descriptor> = layers.iter().map(|it| it.descriptor.clone()).collect();
+    layout.announce(&wanted)?;
     let sources = layers.iter().map(|layer| {
         let descriptor = layer.descriptor;
         let (digest, size) = (descriptor.digest(), descriptor.size());

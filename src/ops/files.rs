@@ -5,8 +5,9 @@ use super::view::Layers;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::tree::{Inode, NodeId};
 use crate::fs::{InodeKind, escape_name};
-use crate::image::{Platform, Reference};
+use crate::image::Platform;
 use crate::layer::view::View;
+use crate::layout::ImageSource;
 use crate::progress::Progress;
 
 /// How files are listed.
@@ -46,7 +47,7 @@ pub struct ListedFile<'v> {
 /// [`ErrorKind::NotFound`] if the image or the path in it does not exist, those of reading the image, and what `visit`
 /// returns.
 pub fn files(
-    image: &Reference,
+    image: &dyn ImageSource,
     path: &[u8],
     options: &FilesOptions,
     progress: &dyn Progress,

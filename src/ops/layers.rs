@@ -1,6 +1,7 @@
 //! `layers`: what an image is stacked from.
 
-use crate::image::{Descriptor, DiffId, History, Platform, Reference};
+use crate::image::{Descriptor, DiffId, History, Platform};
+use crate::layout::ImageSource;
 use crate::layout::uncompressed_size;
 use crate::{Error, ErrorKind, Result};
 
@@ -25,10 +26,13 @@ pub struct LayerInfo {
 ///
 /// [`NotFound`](ErrorKind::NotFound) and [`Ambiguous`](ErrorKind::Ambiguous) when the tag does not mean exactly one
 /// image, [`Unsupported`](ErrorKind::Unsupported) when it means something else than an image, and those of reading.
-pub fn layers(image: &Reference, platform: Option<&Platform>) -> Result<Vec<LayerInfo>> {
+pub fn layers(image: &dyn ImageSource, platform: Option<&Platform>) -> Result<Vec<LayerInfo>> {
     let stat = super::stat(image, platform)?;
     let Some(config) = &stat.image_config else {
-        let message = format!("tag {} means an artifact, not an image", image.tag);
+        let message = format!(
+            "{} is an artifact, not an image",
+            stat.manifest.descriptor.digest()
+        );
         return Err(Error::new(ErrorKind::Unsupported, message));
     };
     let mut diff_ids = config.diff_ids().iter();

@@ -1,15 +1,15 @@
-//! `list`: the tags of a layout.
+//! `list`: what the index of a layout lists.
 
 use std::path::Path;
 
 use crate::Result;
-use crate::layout::Layout;
+use crate::layout::{Layout, Listed};
 
-/// Lists the tags in the order of the index; a name that stands there twice comes twice.
+/// Lists the entries of the index in its order, with a tag or without; what stands there twice comes twice.
 ///
 /// # Errors
 ///
 /// Those of opening the layout and of reading its index.
-pub fn list(layout: &Path) -> Result<Vec<String>> {
-    Layout::open(layout)?.tags()
+pub fn list(layout: &Path) -> Result<Vec<Listed>> {
+    Layout::open(layout)?.listed()
 }

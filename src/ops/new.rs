@@ -13,13 +13,14 @@ use crate::layout::Layout;
 ///
 /// # Errors
 ///
-/// Those of [`epoch_time`], and of opening and changing the layout. The index is as it was after any error.
+/// Those of [`epoch_time`] and [`Name::to_tag`](crate::image::Name::to_tag), and of opening and changing the layout. The index is as it was after any error.
 pub fn new(image: &Reference, source_date_epoch: Option<i64>) -> Result<()> {
     let created = match source_date_epoch {
         Some(seconds) => epoch_time(seconds)?,
         None => Timestamp::now().to_string(),
     };
-    Layout::open(&image.layout)?.new_image(&image.tag, &created)
+    let tag = image.name.to_tag()?;
+    Layout::open(&image.layout)?.new_image(&tag, &created)
 }
 
 #[cfg(test)]

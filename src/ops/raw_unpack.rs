@@ -8,8 +8,8 @@ use crate::error::{ErrorKind, Result};
 use crate::fs::names::split_path;
 use crate::fs::staging::Staging;
 use crate::fs::{Dir, Root};
-use crate::image::Reference;
 use crate::layer::ROOTFS_NAME;
+use crate::layout::ImageSource;
 use crate::progress::Progress;
 
 /// Unpacks the layers of an image to a directory.
@@ -22,7 +22,7 @@ use crate::progress::Progress;
 ///
 /// Fails if the image cannot be found or read, if its content is not what it should be, or if an entry cannot be made.
 pub fn raw_unpack(
-    image: &Reference,
+    image: &dyn ImageSource,
     rootfs: &Path,
     options: &UnpackOptions,
     progress: &dyn Progress,

@@ -3,9 +3,11 @@
 use serde_json::Value;
 
 use crate::image::{
-    ConfigEdit, Descriptor, DiffId, Document, Platform, Reference, Tag, object_mut, set_annotations,
+    ConfigEdit, Descriptor, DiffId, Document, Name, Platform, Reference, Tag, complete_history,
+    made_layer, object_mut, set_annotations,
 };
 use crate::layout::{DescriptorPath, LeasedLayout, Mutator};
+use crate::progress::Progress;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// Annotation of a manifest: the name of the image's base.
@@ -18,9 +20,9 @@ const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 pub struct RebaseOptions {
     /// The base that the image was made from, in the same layout. `None` takes it from the image's annotations
     /// `org.opencontainers.image.base.digest` and `.name`.
-    pub old_base: Option<Tag>,
+    pub old_base: Option<Name>,
     /// The base that it gets, in the same layout.
-    pub new_base: Tag,
+    pub new_base: Name,
     /// The result's tag; `None` replaces the image's.
     pub tag: Option<Tag>,
     /// Chooses among the images of an index; `None` means this machine's. The bases are those for the platform of the
@@ -38,14 +40,14 @@ pub struct RebaseOptions {
 /// [`InvalidInput`](ErrorKind::InvalidInput) when the image does not begin with the layers of the old base,
 /// [`NotFound`](ErrorKind::NotFound) when the old base is neither given nor known, otherwise those of resolving,
 /// reading and writing images. The index is then as it was.
-pub fn rebase(image: &Reference, options: &RebaseOptions) -> Result<()> {
+pub fn rebase(image: &Reference, options: &RebaseOptions, progress: &dyn Progress) -> Result<()> {
     let layout = LeasedLayout::open(&image.layout)?;
     let platform = options.platform.as_ref();
-    let tag = options.tag.as_ref().unwrap_or(&image.tag);
+    let tag = options.tag.as_ref();
     // Bases are looked for before the layout is locked; what they are made of does not change.
-    let path = layout.resolve(&image.tag, platform)?;
+    let path = layout.resolve(&image.name, platform)?;
     let manifest = layout.manifest(path.target())?;
-    let wanted = layout.config(&manifest.config)?.platform();
+    let wanted = layout.image_config(&manifest)?.platform();
     let wanted = platform.or(wanted.as_ref());
     let old = match &options.old_base {
         Some(old) => layout.resolve(old, wanted)?,
@@ -59,14 +61,15 @@ pub fn rebase(image: &Reference, options: &RebaseOptions) -> Result<()> {
         (BASE_DIGEST, new_path.target().digest().to_string()),
     ];
     let annotations = annotations.map(|(key, value)| (key.to_owned(), value));
-    layout.edit(&image.tag, platform, tag, |mutator| {
+    let edited = layout.edit(&image.name, platform, tag, |mutator| {
         let layers = mutator.layers()?;
         let diff_ids: Vec<DiffId> = layers.iter().map(|(_, id)| id.clone()).collect();
         expect_prefix(&old.diff_ids, &diff_ids)?;
         let own = layers.into_iter().skip(old.diff_ids.len());
         mutator.set_layers(new.layers.iter().cloned().chain(own).collect())?;
         let history = mutator.config().get("history").and_then(Value::as_array);
-        let history = rebased_history(&old, &new, history.map_or(&[], Vec::as_slice));
+        let history = history.cloned().unwrap_or_default();
+        let history = rebased_history(&old, &new, history, diff_ids.len());
         ConfigEdit::new(mutator.config_mut())?.set("history", Value::Array(history));
         set_annotations(
             Document::Manifest,
@@ -74,6 +77,7 @@ pub fn rebase(image: &Reference, options: &RebaseOptions) -> Result<()> {
             &annotations.into(),
         )
     })?;
+    edited.tell(progress);
     Ok(())
 }
 
@@ -82,17 +86,19 @@ struct Base {
     layers: Vec<(Descriptor, DiffId)>,
     diff_ids: Vec<DiffId>,
     history: Vec<Value>,
+    created: Option<Value>,
 }
 
 impl Base {
     /// Reads an image of any kind, Docker's too: of the old base only the diff IDs matter.
     fn read(layout: &LeasedLayout, path: &DescriptorPath) -> Result<Self> {
-        let config = layout.config(&layout.manifest(path.target())?.config)?;
+        let config = layout.image_config(&layout.manifest(path.target())?)?;
         let history = config.raw().get("history").and_then(Value::as_array);
         Ok(Self {
             layers: Vec::new(),
             diff_ids: config.diff_ids().to_vec(),
             history: history.cloned().unwrap_or_default(),
+            created: config.raw().get("created").cloned(),
         })
     }
 
@@ -121,9 +127,8 @@ fn find_base(
         return unknown("the image has no annotation that names its base");
     }
     for tag in layout.tags()? {
-        let Ok(tag) = Tag::new(&tag) else { continue };
         // Another image that cannot be read, or has no such platform, is not the base.
-        let Ok(path) = layout.resolve(&tag, platform) else {
+        let Ok(path) = layout.resolve(Name::Tag(tag), platform) else {
             continue;
         };
         let is_it = |wanted: &String| {
@@ -135,8 +140,8 @@ fn find_base(
             return Ok(path);
         }
     }
-    let named = name.and_then(|name| Tag::new(name).ok());
-    match named.map(|name| layout.resolve(&name, platform)) {
+    let named = name.map(|name| Name::Tag(name.clone()));
+    match named.map(|name| layout.resolve(name, platform)) {
         Some(Ok(path)) => Ok(path),
         _ => unknown("the layout does not have the image that the annotations name as base"),
     }
@@ -163,19 +168,35 @@ fn expect_prefix(base: &[DiffId], image: &[DiffId]) -> Result<()> {
 }
 
 /// The new base's history, then what the image's own steps left. Where the image's history does not begin with the old
-/// base's, the base's part ends with the step that made its last layer.
-fn rebased_history(old: &Base, new: &Base, image: &[Value]) -> Vec<Value> {
+/// base's, the base's part ends with the step that made its last layer. It tells of all layers, or there is none.
+fn rebased_history(
+    old: &Base,
+    new: &Base,
+    mut image: Vec<Value>,
+    layer_count: usize,
+) -> Vec<Value> {
+    if image.is_empty() && new.history.is_empty() {
+        return image;
+    }
+    complete_history(&mut image, layer_count, old.created.as_ref());
     let own = image.strip_prefix(old.history.as_slice());
-    let own = own.unwrap_or_else(|| {
-        let mut rest = image;
+    let is_whole = |own: &&[Value]| {
+        let own_layers = layer_count.saturating_sub(old.diff_ids.len());
+        own.iter().filter(|step| made_layer(step)).count() == own_layers
+    };
+    let own = own.filter(is_whole).unwrap_or_else(|| {
+        let mut rest = &image[..];
         let mut layers = old.diff_ids.len();
         while let (true, Some((step, tail))) = (layers > 0, rest.split_first()) {
-            layers -= usize::from(step.get("empty_layer") != Some(&Value::Bool(true)));
+            layers -= usize::from(made_layer(step));
             rest = tail;
         }
         rest
     });
-    [new.history.as_slice(), own].concat()
+    let mut history = new.history.clone();
+    complete_history(&mut history, new.diff_ids.len(), new.created.as_ref());
+    history.extend_from_slice(own);
+    history
 }
 
 #[cfg(test)]
@@ -199,6 +220,7 @@ mod tests {
             layers: Vec::new(),
             diff_ids: ids(layers),
             history: history.as_array().unwrap().clone(),
+            created: None,
         }
     }
 
@@ -227,12 +249,40 @@ mod tests {
         let empty = |name: &str| json!({"created_by": name, "empty_layer": true});
         let old = base("12", &json!([step("a"), step("b"), empty("c")]));
         let new = base("3", &json!([step("x")]));
+        let rebased = |image: &[Value], layers| rebased_history(&old, &new, image.to_vec(), layers);
         let image = [step("a"), step("b"), empty("c"), step("d")];
-        assert_eq!(rebased_history(&old, &new, &image), [step("x"), step("d")]);
+        assert_eq!(rebased(&image, 3), [step("x"), step("d")]);
         // The base's history was rewritten since.
         let image = [step("A"), empty("c"), step("B"), step("d"), empty("e")];
         let expected = [step("x"), step("d"), empty("e")];
-        assert_eq!(rebased_history(&old, &new, &image), expected);
-        assert_eq!(rebased_history(&old, &new, &[step("A")]), [step("x")]);
+        assert_eq!(rebased(&image, 3), expected);
+        assert_eq!(rebased(&[step("A")], 2), [step("x")]);
+    }
+
+    #[test]
+    fn a_history_that_is_short_is_completed_or_left_absent() {
+        let step = |name: &str| json!({"created_by": name});
+        let count = |history: &[Value]| history.iter().filter(|step| made_layer(step)).count();
+        let none = json!([]);
+        for (old, new, image) in [
+            (&none, &none, &[][..]),
+            (&none, &none, &[step("a")]),
+            (&none, &json!([step("n")]), &[]),
+            (&json!([step("a")]), &none, &[step("a"), step("b")]),
+            (
+                &json!([step("a"), step("b"), step("c")]),
+                &none,
+                &[step("a")],
+            ),
+        ] {
+            let history = rebased_history(&base("12", old), &base("345", new), image.to_vec(), 3);
+            // Three layers of the new base, one of the image's own.
+            let expected = if image.is_empty() && *new == none {
+                0
+            } else {
+                4
+            };
+            assert_eq!(count(&history), expected, "{old} {new} {image:?}");
+        }
     }
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::bundle;
 use crate::fs::{Access, MapOptions, Root, atomic};
-use crate::image::{Platform, Reference};
-use crate::layout::LeasedLayout;
+use crate::image::Platform;
+use crate::layout::ImageSource;
 use crate::progress::Progress;
 use crate::{Result, ResultExt};
 
@@ -31,15 +31,14 @@ pub struct RuntimeConfigOptions {
 /// Those of resolving and reading the image, of looking up its user, and of writing.
 /// A regular file at `output` is as it was after any error.
 pub fn runtime_config(
-    image: &Reference,
+    image: &dyn ImageSource,
     output: &Path,
     options: &RuntimeConfigOptions,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let layout = LeasedLayout::open(&image.layout)?;
-    let path = layout.resolve(&image.tag, options.platform.as_ref())?;
+    let (layout, path) = image.open(options.platform.as_ref())?;
     let manifest = layout.manifest(path.target())?;
-    let config = layout.config(&manifest.config)?;
+    let config = layout.image_config(&manifest)?;
     let access = if options.map_options.rootless {
         Access::Unprivileged
     } else {

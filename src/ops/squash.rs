@@ -15,7 +15,7 @@ use super::extract::Found;
 use super::history::HistoryOptions;
 use super::view::Layers;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::image::{ConfigEdit, Descriptor, DiffId, Platform, Reference, Tag};
+use crate::image::{ConfigEdit, Descriptor, DiffId, Platform, Reference, Tag, made_layer};
 use crate::layer::view::{View, write_layer};
 use crate::layout::{LeasedLayout, Mutator};
 use crate::progress::Progress;
@@ -55,7 +55,7 @@ pub fn squash(image: &Reference, options: &SquashOptions, progress: &dyn Progres
             return Ok(());
         }
     }
-    let message = format!("tag {} is given other images all the time", image.tag);
+    let message = format!("tag {} is given other images all the time", image.name);
     Err(Error::new(ErrorKind::Busy, message).with_hint("try again"))
 }
 
@@ -88,14 +88,15 @@ fn attempt(image: &Reference, options: &SquashOptions, progress: &dyn Progress) 
         before,
         layer: (descriptor, diff_id),
     };
-    if let Some(tag) = options.tag.as_ref().filter(|tag| **tag != image.tag) {
+    let is_other = |tag: &&Tag| image.name.to_string() != tag.as_str();
+    if let Some(tag) = options.tag.as_ref().filter(is_other) {
         // Whatever has become of the source, it is not what is replaced.
         let mut mutator = Mutator::new(layout, found.path())?;
         squashed.replace_in(&mut mutator, options)?;
-        mutator.commit(tag)?;
+        mutator.commit(tag)?.tell(progress);
         return Ok(true);
     }
-    squashed.replace(layout, image, options)
+    squashed.replace(layout, image, options, progress)
 }
 
 /// How many layers stay as they are.
@@ -125,12 +126,13 @@ impl Squashed {
         layout: &LeasedLayout,
         image: &Reference,
         options: &SquashOptions,
+        progress: &dyn Progress,
     ) -> Result<bool> {
         let mut is_other = false;
         let edited = layout.edit(
-            &image.tag,
+            &image.name,
             options.platform.as_ref(),
-            &image.tag,
+            options.tag.as_ref(),
             |mutator| {
                 let layers = mutator.layers()?;
                 let same = |(now, then): (&(_, DiffId), &(_, DiffId))| now.1 == then.1;
@@ -144,36 +146,41 @@ impl Squashed {
         );
         match edited {
             Err(_) if is_other => Ok(false),
-            edited => edited.map(|_| true),
+            edited => {
+                edited?.tell(progress);
+                Ok(true)
+            }
         }
     }
 
     /// Puts the new layer in the place of the squashed ones, below what has been added since.
     fn replace_in(&self, mutator: &mut Mutator<'_>, options: &SquashOptions) -> Result<()> {
         let mut layers = mutator.layers()?;
-        layers.splice(self.keep..self.before.len(), [self.layer.clone()]);
-        mutator.set_layers(layers)?;
-        let author = mutator.author().to_owned();
-        let entry = options.history.entry("bundle squash", &author, false)?;
+        let added_layers = layers.split_off(self.before.len());
+        layers.truncate(self.keep);
+        layers.push(self.layer.clone());
+        mutator.set_layers(layers.clone())?;
         let history = mutator.config().get("history").and_then(Value::as_array);
-        let Some(history) = history.cloned() else {
-            return entry.map_or(Ok(()), |entry| mutator.add_history(entry));
-        };
+        let history = history.cloned().unwrap_or_default();
         let (mut own, added) = split_history(history, self.before.len());
         empty_from(&mut own, self.keep);
         ConfigEdit::new(mutator.config_mut())?.set("history", own.into());
+        let author = mutator.author().to_owned();
+        let entry = options.history.entry("bundle squash", &author, false)?;
+        let is_whole = entry.is_some();
         if let Some(entry) = entry {
             mutator.add_history(entry)?;
         }
+        layers.extend(added_layers);
+        let count = layers.len();
+        mutator.set_layers(layers)?;
         let mut edit = ConfigEdit::new(mutator.config_mut())?;
-        added
-            .into_iter()
-            .try_for_each(|step| edit.push_history(step))
+        edit.append_history(added)?;
+        if is_whole {
+            edit.settle_history(count)?;
+        }
+        Ok(())
     }
-}
-
-fn made_layer(step: &Value) -> bool {
-    step.get("empty_layer") != Some(&Value::Bool(true))
 }
 
 /// The steps of the first `count` layers with what follows them, and the steps from the next layer on.

@@ -1,8 +1,8 @@
 //! `stat`: what there is to know about one image.
 
+use crate::image::Platform;
 use crate::image::{Descriptor, DiffId, History, ImageConfig, Manifest, MediaKind};
-use crate::image::{Platform, Reference};
-use crate::layout::LeasedLayout;
+use crate::layout::{ImageSource, LeasedLayout};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// A document, and the descriptor by which it was found.
@@ -48,14 +48,13 @@ pub struct ImageStat {
 ///
 /// [`NotFound`](ErrorKind::NotFound) and [`Ambiguous`](ErrorKind::Ambiguous) when the tag does not mean exactly one
 /// image, [`Unsupported`](ErrorKind::Unsupported) when it means something else than an image, and those of reading.
-pub fn stat(image: &Reference, platform: Option<&Platform>) -> Result<ImageStat> {
-    let layout = LeasedLayout::open(&image.layout)?;
-    let path = layout.resolve(&image.tag, platform)?;
+pub fn stat(image: &dyn ImageSource, platform: Option<&Platform>) -> Result<ImageStat> {
+    let (layout, path) = image.open(platform)?;
     let target = path.target();
     if target.kind() != MediaKind::Manifest {
         let message = format!(
-            "tag {} means a {}, which is no image manifest",
-            image.tag,
+            "{} means a {}, which is not an image manifest",
+            target.digest(),
             target.media_type()
         );
         return Err(Error::new(ErrorKind::Unsupported, message));

@@ -13,5 +13,5 @@ use crate::layout::Layout;
 /// [`NotFound`](crate::ErrorKind::NotFound) and [`Ambiguous`](crate::ErrorKind::Ambiguous) when the tag does not mean
 /// exactly one image, and those of opening and changing the layout. The index is as it was after any error.
 pub fn tag(image: &Reference, platform: Option<&Platform>, new: &Tag) -> Result<()> {
-    Layout::open(&image.layout)?.tag(&image.tag, platform, new)
+    Layout::open(&image.layout)?.tag(&image.name, platform, new)
 }

@@ -16,9 +16,9 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::names::{absolute, split_path};
 use crate::fs::staging::{MadeDirs, Staging};
 use crate::fs::{Access, Dir, InodeKind, MapOptions, Root, atomic};
-use crate::image::{Descriptor, Manifest, Platform, Reference};
+use crate::image::{Descriptor, Manifest, Platform};
 use crate::layer::ROOTFS_NAME;
-use crate::layout::{DescriptorPath, LeasedLayout};
+use crate::layout::{DescriptorPath, ImageSource, LeasedLayout};
 use crate::mtree::StatIndex;
 use crate::progress::Progress;
 
@@ -63,7 +63,7 @@ pub struct UnpackOptions {
 /// Fails if the image cannot be found or read, if its content is not what it should be, if the bundle exists, or if
 /// something cannot be made.
 pub fn unpack(
-    reference: &Reference,
+    reference: &dyn ImageSource,
     bundle: &Path,
     options: &UnpackOptions,
     progress: &dyn Progress,
@@ -110,7 +110,7 @@ pub fn unpack_manifest(
     progress: &dyn Progress,
     after_layer: LayerCallback<'_>,
 ) -> Result<()> {
-    let config = layout.config(&manifest.config)?;
+    let config = layout.image_config(manifest)?;
     let path = path.map_or(&[][..], |path| &path.0);
     let image = Image {
         layout,

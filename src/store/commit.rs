@@ -23,6 +23,7 @@ use super::place::Store;
 use super::reason::Reason;
 use super::unpack::{LayerProvider, UnpackLimits};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::fs::names::parents;
 use crate::fs::{Access, Change, ChangeKind, InodeKind, Root, fault, thread};
 use crate::image::{ChainId, DiffId};
 use crate::layer::{GenerateOptions, LayerSource, generate_linked_layer};
@@ -172,6 +173,25 @@ impl Store {
         Ok(diff_id)
     }
 
+    /// The changes of a container against a chain as [`changes_of`](Self::changes_of) tells them, without the sockets among
+    /// them, which no layer can hold; and the paths of these.
+    ///
+    /// # Errors
+    ///
+    /// As [`changes_of`](Self::changes_of).
+    pub(crate) fn packable_changes_of(
+        &self,
+        container: &Container,
+        chain: &Chain,
+        masks: &[Vec<u8>],
+    ) -> Result<(Changes, Vec<Vec<u8>>)> {
+        let mut changes = self.changes_of(container, chain, masks)?;
+        let own = Stack::new(vec![container.upper()?], self.marks());
+        let lower = self.mapped_stack(chain, &container.meta().maps)?;
+        let sockets = skip_sockets(&mut changes.changes, &own, &lower)?;
+        Ok((changes, sockets))
+    }
+
     /// What of the changes of a container over a chain becomes a layer.
     fn changes_over(
         &self,
@@ -192,24 +212,33 @@ impl Store {
     }
 }
 
-/// Leaves out the sockets of an upper directory. What they hide of the layers below is gone.
-pub(crate) fn skip_sockets(changes: &mut Vec<Change>, own: &Stack, lower: &Stack) -> Result<()> {
-    let mut kept = Vec::with_capacity(changes.len());
+/// Leaves out the sockets of an upper directory, and says which they were. What they hide of the layers below is gone.
+pub(crate) fn skip_sockets(
+    changes: &mut Vec<Change>,
+    own: &Stack,
+    lower: &Stack,
+) -> Result<Vec<Vec<u8>>> {
+    let mut kept: Vec<Change> = Vec::with_capacity(changes.len());
+    let mut sockets: Vec<Vec<u8>> = Vec::new();
     for mut change in changes.drain(..) {
         let is_root = change.path == b".";
         if !is_root && change.kind != ChangeKind::Deleted {
             let found = own.lookup(&change.path)?;
             if found.is_some_and(|found| found.stat.kind == InodeKind::Socket) {
+                sockets.push(change.path.clone());
                 if lower.lookup(&change.path)?.is_none() {
                     continue;
                 }
                 change.kind = ChangeKind::Deleted;
             }
+        } else if parents(&change.path).any(|dir| sockets.iter().any(|socket| socket == dir)) {
+            // What was in a directory goes with it.
+            continue;
         }
         kept.push(change);
     }
     *changes = kept;
-    Ok(())
+    Ok(sockets)
 }
 
 /// Whether the root of an upper directory has the attributes that the root of a container without layers begins with.
@@ -232,7 +261,7 @@ struct Content {
 
 impl Content {
     fn generate(&self, out: impl Write) -> Result<()> {
-        let Changes { changes, links } = &self.changes;
+        let Changes { changes, links, .. } = &self.changes;
         generate_linked_layer(
             out,
             &self.root,

@@ -54,7 +54,7 @@ pub enum SyncPolicy {
 }
 
 /// How long to wait for somebody who makes the same store.
-const MAKING: Duration = Duration::from_mins(1);
+const MAKING: Duration = Duration::from_secs(60);
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -91,7 +91,7 @@ impl StoreOptions {
             sync: SyncPolicy::default(),
             mount_method: None,
             id_mapped_mounts: true,
-            lock_timeout: Duration::from_mins(10),
+            lock_timeout: Duration::from_secs(600),
             jobs: cores.min(8),
             layers: LayersOption::default(),
         }

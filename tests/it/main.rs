@@ -3,8 +3,10 @@
 mod architecture;
 mod circles;
 mod cli;
+mod dependencies;
 #[cfg(feature = "registry")]
 mod registry;
 mod seeds;
 mod store_archive;
 mod support;
+mod transfer;

@@ -172,7 +172,7 @@ fn export(exporter: &dyn Exporter, blobs: &dyn Store, images: &[ExportedImage]) 
 fn sample() -> (LeasedLayout, Descriptor) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sample-image");
     let layout = LeasedLayout::open(&path).unwrap();
-    let path = layout.resolve(&Tag::new("latest").unwrap(), None).unwrap();
+    let path = layout.resolve(Tag::new("latest").unwrap(), None).unwrap();
     let manifest = path.target();
     let plain = Descriptor::new(
         manifest.media_type(),

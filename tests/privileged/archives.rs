@@ -18,7 +18,7 @@ const NAME: &str = "example.org/sample:1";
 fn sample(scratch: &Scratch) -> (LeasedLayout, Descriptor) {
     scratch.sample_image("sample");
     let layout = LeasedLayout::open(&scratch.path("sample")).unwrap();
-    let path = layout.resolve(&Tag::new("latest").unwrap(), None).unwrap();
+    let path = layout.resolve(Tag::new("latest").unwrap(), None).unwrap();
     let manifest = path.target().clone();
     (layout, manifest)
 }

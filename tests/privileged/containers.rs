@@ -176,7 +176,7 @@ fn an_overlay_bundle_with_mapped_owners_runs_in_a_user_namespace_and_repacks_as_
 }
 
 /// The mirror and the code name of Debian that this machine's apt uses.
-fn debian_mirror() -> (String, String) {
+pub fn debian_mirror() -> (String, String) {
     let targets = Bounded::new("apt-get", 60)
         .args(&["indextargets", "--format"])
         .arg("$(ORIGIN) $(COMPONENT) $(REPO_URI) $(CODENAME)")
@@ -185,7 +185,7 @@ fn debian_mirror() -> (String, String) {
     targets
         .lines()
         .map(|line| line.split(' ').collect::<Vec<_>>())
-        .find(|words| matches!(words[..], ["Debian", "main", _, name] if !name.contains('-')))
+        .find(|words| matches!(words[..], ["Debian" | "Ubuntu", "main", _, name] if !name.contains('-')))
         .map(|words| (words[2].to_owned(), words[3].to_owned()))
         .expect("apt knows a Debian mirror")
 }

@@ -2,6 +2,7 @@
 //!
 //! They are listed as ignored; `cargo test -- --include-ignored` asks for them, and then they fail, not
 //! skip, when they are not run by root or when a peer is missing: a skipped test would pass for proof.
+//! `tests/all` runs them by root, or in a user namespace, and counts those that it has to leave out.
 //!
 //! - `machine`: what a test asks of the machine: root, peers, bounded commands, a temporary directory
 //! - `image`: images as recipes
@@ -33,8 +34,11 @@ mod overlay_changes;
 mod overlay_repack;
 mod properties;
 mod race;
+mod recipes;
 mod repack;
 mod rootless;
+#[path = "../schema.rs"]
+mod schema;
 mod stat_index;
 mod store_cli;
 mod store_content;

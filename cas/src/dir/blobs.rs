@@ -50,8 +50,8 @@ impl Store for DirStore {
     fn list(&self) -> Result<Vec<Digest>> {
         let mut digests = Vec::new();
         for algorithm in Algorithm::ALL {
-            if let Some((_, found)) = self.scan(algorithm)? {
-                digests.extend(found);
+            if let Some(scan) = self.scan(algorithm)? {
+                digests.extend(scan.digests);
             }
         }
         digests.sort_unstable();

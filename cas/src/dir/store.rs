@@ -114,26 +114,54 @@ impl DirStore {
         })
     }
 
-    /// Lists the names in the directory of an algorithm, all of which must be digests.
-    pub(super) fn scan(&self, algorithm: Algorithm) -> Result<Option<(OwnedFd, Vec<Digest>)>> {
+    /// Lists the names in the directory of an algorithm: those of blobs, and those that are none.
+    pub(super) fn scan(&self, algorithm: Algorithm) -> Result<Option<Scan>> {
         let Some(directory) = self.find_algorithm(algorithm)? else {
             return Ok(None);
         };
         let path = path_of(algorithm);
-        let parse = |name: std::ffi::CString| {
+        let (mut digests, mut foreign) = (Vec::new(), Vec::new());
+        for name in names(&directory, &path)? {
             let name = name.to_string_lossy();
-            algorithm.digest(&name).map_err(|error| {
-                Error::new(
-                    ErrorKind::Invalid,
-                    format!("{path} has an entry that is not a blob: {name:?}"),
-                )
-                .with_source(error)
-            })
-        };
-        let digests = names(&directory, &path)?
-            .into_iter()
-            .map(parse)
-            .collect::<Result<_>>()?;
-        Ok(Some((directory, digests)))
+            match algorithm.digest(&name) {
+                Ok(digest) => digests.push(digest),
+                Err(_) => foreign.push(format!("{path}/{name}")),
+            }
+        }
+        Ok(Some(Scan {
+            directory,
+            digests,
+            foreign,
+        }))
     }
+
+    /// Lists what other programs left among the blobs: entries that are not named like a blob, and directories of
+    /// algorithms that are not known. Paths relative to the store, sorted.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading the directories.
+    pub fn foreign(&self) -> Result<Vec<String>> {
+        let mut foreign = Vec::new();
+        for name in names(&self.blobs, BLOBS)? {
+            let name = name.to_string_lossy();
+            match name.parse() {
+                Ok(algorithm) => {
+                    let scanned = self.scan(algorithm)?;
+                    foreign.extend(scanned.map(|scan| scan.foreign).unwrap_or_default());
+                }
+                Err(_) => foreign.push(format!("{BLOBS}/{name}")),
+            }
+        }
+        foreign.sort_unstable();
+        Ok(foreign)
+    }
+}
+
+/// The directory of an algorithm.
+pub(super) struct Scan {
+    pub(super) directory: OwnedFd,
+    pub(super) digests: Vec<Digest>,
+    /// Paths, relative to the store.
+    pub(super) foreign: Vec<String>,
 }

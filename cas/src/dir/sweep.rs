@@ -6,10 +6,10 @@
 //! Removing a scratch tree must not be fooled by what is in it. It never follows a link, and needs neither a stack nor a
 //! descriptor for each level of depth: subdirectories are moved up to the top of the tree and removed from there.
 
-use super::files::{find, names, not_a, size_of, type_of};
+use super::files::{find, names, path_of, size_of, type_of};
 use super::flock::Flock;
 use super::scratch::SCRATCH_PREFIX;
-use super::store::DirStore;
+use super::store::{DirStore, Scan};
 use crate::{Algorithm, Digest, Error, Result, Store};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -24,6 +24,9 @@ pub struct Swept {
     pub blobs: Vec<(Digest, u64)>,
     /// Names of stale scratch entries, sorted.
     pub scratch: Vec<String>,
+    /// What was left alone because it is no blob, as paths relative to the store, sorted: entries among the blobs that are
+    /// not named like one, or are neither files nor links; directories of algorithms that are not known.
+    pub foreign: Vec<String>,
 }
 
 impl DirStore {
@@ -35,8 +38,7 @@ impl DirStore {
     ///
     /// Whatever `mark` fails with, and before anything was removed: [`Busy`](crate::ErrorKind::Busy) if this store
     /// object has leases of its own, [`Unsupported`](crate::ErrorKind::Unsupported) if a directory of blobs is a symbolic
-    /// link, because others may use what is behind it, [`Invalid`](crate::ErrorKind::Invalid) if something among the
-    /// blobs is not named like a blob or is a directory. Those of input and output may come when a part was removed already.
+    /// link, because others may use what is behind it. Those of input and output may come when a part was removed already.
     pub fn mark_and_sweep<E: From<Error>>(
         &self,
         dry_run: bool,
@@ -63,11 +65,15 @@ impl DirStore {
     fn sweep_locked(&self, _lock: &Flock, live: &BTreeSet<Digest>, dry_run: bool) -> Result<Swept> {
         // Also for a link that came since: the first refusal was to spare the caller the marking.
         self.refuse_shared("sweep blobs")?;
-        let mut swept = Swept::default();
+        let mut swept = Swept {
+            foreign: self.foreign()?,
+            ..Swept::default()
+        };
         for algorithm in Algorithm::ALL {
-            swept.blobs.extend(self.find_dead(algorithm, live)?);
+            self.find_dead(algorithm, live, &mut swept)?;
         }
         swept.blobs.sort_unstable();
+        swept.foreign.sort_unstable();
         if !dry_run {
             for (digest, _) in &swept.blobs {
                 self.remove(digest)?;
@@ -82,25 +88,29 @@ impl DirStore {
         &self,
         algorithm: Algorithm,
         live: &BTreeSet<Digest>,
-    ) -> Result<Vec<(Digest, u64)>> {
-        let mut dead = Vec::new();
-        let Some((directory, digests)) = self.scan(algorithm)? else {
-            return Ok(dead);
+        swept: &mut Swept,
+    ) -> Result<()> {
+        let Some(Scan {
+            directory, digests, ..
+        }) = self.scan(algorithm)?
+        else {
+            return Ok(());
         };
-        for digest in digests {
-            if live.contains(&digest) {
-                continue;
-            }
+        for digest in digests.into_iter().filter(|digest| !live.contains(digest)) {
             let path = format!("blob {digest}");
-            match find(&directory, digest.encoded(), &path)? {
-                Some(stat) if type_of(&stat) == FileType::Directory => {
-                    return Err(not_a(&path, "a regular file"));
+            let Some(stat) = find(&directory, digest.encoded(), &path)? else {
+                continue;
+            };
+            match type_of(&stat) {
+                FileType::RegularFile | FileType::Symlink => {
+                    swept.blobs.push((digest, size_of(&stat)));
                 }
-                Some(stat) => dead.push((digest, size_of(&stat))),
-                None => {}
+                _ => swept
+                    .foreign
+                    .push(format!("{}/{}", path_of(algorithm), digest.encoded())),
             }
         }
-        Ok(dead)
+        Ok(())
     }
 
     fn sweep_scratch(&self, dry_run: bool) -> Result<Vec<String>> {

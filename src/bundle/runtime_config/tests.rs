@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use serde_json::json;
 
 use super::*;
+use crate::progress::Silent;
 use crate::progress::{Event, Level};
 
 /// Keeps the warnings.
@@ -249,8 +250,8 @@ fn any_id_map_adds_a_user_namespace_once() {
 }
 
 #[test]
-fn images_for_other_systems_and_with_broken_environments_are_refused() {
-    for os in ["windows", "", "Linux"] {
+fn images_for_other_systems_are_refused() {
+    for os in ["windows", "Linux"] {
         let document = json!({"os": os, "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": []}});
         let image = ImageConfig::parse(document.to_string().as_bytes()).unwrap();
         let error =
@@ -258,9 +259,20 @@ fn images_for_other_systems_and_with_broken_environments_are_refused() {
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{os}");
         assert_eq!(error.hints(), [ROOTFS_ALONE]);
     }
-    let error = generate(&json!({"Env": ["A"]})).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidData);
-    assert_eq!(error.hints(), [ROOTFS_ALONE]);
+}
+
+#[test]
+fn an_image_without_a_system_or_with_odd_variables_is_usable() {
+    let document = json!({"config": {"Env": ["A", "=x", "B=1"]}, "rootfs": {"type": "layers", "diff_ids": []}});
+    let image = ImageConfig::parse(document.to_string().as_bytes()).unwrap();
+    let warnings = Warnings::default();
+    let config = generate_with(&image, &MapOptions::default(), &warnings).unwrap();
+    let variables = config["process"]["env"].as_array().unwrap();
+    assert_eq!(variables[2..], [json!("B=1")]);
+    let told = warnings.0.into_inner().unwrap();
+    for words in ["taken for linux", "has no name"] {
+        assert!(told.contains(words), "{told}");
+    }
 }
 
 #[test]
@@ -306,10 +318,10 @@ fn the_home_of_the_user_is_used_unless_the_image_has_one() {
         ..ProcessUser::default()
     };
     assert_eq!(
-        environment(&[], &user).unwrap().last().unwrap(),
+        environment(&[], &user, &Silent).last().unwrap(),
         "HOME= /home/a "
     );
-    let own = environment(&["HOME=".to_owned()], &user).unwrap();
+    let own = environment(&["HOME=".to_owned()], &user, &Silent);
     assert_eq!(
         own.iter()
             .filter(|entry| entry.starts_with("HOME"))

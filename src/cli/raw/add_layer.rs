@@ -35,7 +35,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let options = AddLayerOptions {
         tag: args.layer.tag.tag.clone(),
         platform: args.layer.platform.platform.clone(),
-        compress: args.layer.compress.options(),
+        compress: args.layer.compress.options()?,
         history: args.history.options(source_date_epoch()?)?,
         annotations: Pair::map(&args.annotations),
     };

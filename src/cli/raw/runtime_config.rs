@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use oci_bundle::ops::RuntimeConfigOptions;
 use oci_bundle::{Result, ops};
 
-use super::super::args::{ImageArgs, MapArgs, PlatformArgs, path_parser};
+use super::super::args::{MapArgs, PlatformArgs, path_parser};
 use super::super::exit::Exit;
+use super::super::source_args::SourceArgs;
 use super::super::ui::Ui;
 
 /// generates an OCI runtime configuration for an image
@@ -17,7 +18,7 @@ use super::super::ui::Ui;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: SourceArgs,
 
     #[command(flatten)]
     map: MapArgs,
@@ -45,6 +46,6 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
             .filter(|path| !path.is_empty())
             .map(PathBuf::from),
     };
-    ops::runtime_config(&args.image.image, &args.config, &options, &ui.progress())?;
+    ops::runtime_config(&args.image.source(), &args.config, &options, &ui.progress())?;
     Ok(Exit::Success)
 }

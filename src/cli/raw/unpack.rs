@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use oci_bundle::progress::Progress;
 use oci_bundle::{Result, ops};
 
-use super::super::args::{ImageArgs, UnpackArgs, path_parser};
+use super::super::args::{UnpackArgs, path_parser};
 use super::super::exit::Exit;
+use super::super::source_args::SourceArgs;
 use super::super::ui::Ui;
 
 /// unpacks a reference into a rootfs
@@ -16,7 +17,7 @@ use super::super::ui::Ui;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: SourceArgs,
 
     #[command(flatten)]
     unpack: UnpackArgs,
@@ -32,7 +33,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     // umoci says this at level warn on every successful run; there is nothing to warn of.
     let rootfs = args.rootfs.display();
     progress.info(format_args!("unpacking into {rootfs}"));
-    ops::raw_unpack(&args.image.image, &args.rootfs, &options, &progress)?;
+    ops::raw_unpack(&args.image.source(), &args.rootfs, &options, &progress)?;
     progress.info(format_args!("unpacked into {rootfs}"));
     Ok(Exit::Success)
 }

@@ -49,7 +49,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let store = args.common.open()?;
     let options = CommitOptions {
         image: args.image.clone(),
-        compress: args.compress.options(),
+        compress: args.compress.options()?,
         history: args.history.options(epoch)?,
         source_date_epoch: epoch,
     };

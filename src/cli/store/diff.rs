@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::file_output::OutputArgs;
 use super::{Common, Exit, Ui};
+use crate::cli::args::{check_level, level};
 use crate::cli::time::source_date_epoch;
 
 /// writes what has been changed in a container as the archive of a layer
@@ -20,7 +21,7 @@ pub struct Args {
     compress: Option<Compression>,
 
     /// level of the compression (gzip: 0 to 9, zstd: 1 to 22)
-    #[arg(long, value_name = "level", allow_negative_numbers = true)]
+    #[arg(long, value_name = "level", allow_negative_numbers = true, value_parser = level)]
     compress_level: Option<i32>,
 
     #[command(flatten)]
@@ -53,9 +54,11 @@ fn compression(text: &str) -> Result<Compression> {
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let epoch = source_date_epoch()?;
+    let compression = args.compress.unwrap_or(Compression::None);
+    check_level(Some(compression), args.compress_level)?;
     let store = args.common.open()?;
     let options = EncoderOptions {
-        compression: args.compress.unwrap_or(Compression::None),
+        compression,
         level: args.compress_level,
         threads: None,
     };

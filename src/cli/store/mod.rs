@@ -32,6 +32,7 @@ use oci_bundle::{Error, Result};
 use serde_json::{Value, json};
 
 use super::exit::Exit;
+use super::json::SCHEMA_VERSION;
 use super::store_args::StoreArgs;
 use super::ui::Ui;
 
@@ -103,7 +104,19 @@ impl Command {
 
 fn failure(error: &Error) -> Value {
     let reason = Reason::of(error).map(Reason::word);
-    json!({"error": error.chain(), "reason": reason})
+    versioned(&json!({"error": error.chain(), "reason": reason}))
+}
+
+/// A document with its version first; a list has none.
+fn versioned(document: &Value) -> Value {
+    let Value::Object(members) = document else {
+        return document.clone();
+    };
+    let version = [("schema_version".to_owned(), SCHEMA_VERSION.into())];
+    let members = members
+        .iter()
+        .map(|(key, value)| (key.clone(), value.clone()));
+    Value::Object(version.into_iter().chain(members).collect())
 }
 
 /// What all commands on the store are told.
@@ -143,7 +156,7 @@ impl Common {
     /// Prints an answer: as JSON if that is asked for.
     fn answer(&self, ui: &Ui, json: &Value, text: impl FnOnce() -> String) -> Result<Exit> {
         if self.json {
-            ui.print(format!("{json}\n"))?;
+            ui.print(format!("{}\n", versioned(json)))?;
         } else {
             ui.print(text())?;
         }

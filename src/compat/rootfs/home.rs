@@ -25,7 +25,7 @@ const RECORD: &str = "root.json";
 const LOCK: &[u8] = b"lock";
 
 /// How long to wait for whoever makes or removes the same root.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is known of a root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

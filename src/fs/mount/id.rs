@@ -1,11 +1,13 @@
 //! Which mount a descriptor is on.
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Statx, StatxFlags};
 use rustix::io::Errno;
 
+use super::super::dir::Dir;
 use super::super::syscall;
 use super::table::{self, MountEntry};
 use crate::error::{Error, ErrorKind, Result};
@@ -89,6 +91,30 @@ fn by_descriptor(file: BorrowedFd<'_>) -> Result<u64> {
 fn told(stat: &Statx, what: StatxFlags) -> std::result::Result<u64, Errno> {
     let told = stat.stx_mask & what.bits() != 0;
     told.then_some(stat.stx_mnt_id).ok_or(Errno::OPNOTSUPP)
+}
+
+/// What is mounted right below a directory, at whatever depth: paths relative to it, sorted. What is mounted below these in
+/// turn is not told.
+///
+/// # Errors
+///
+/// Fails if `/proc` is missing, or if the kernel does not tell which mount the directory is on.
+pub fn mounts_below(dir: &Dir) -> Result<Vec<Vec<u8>>> {
+    let on = MountId::of(dir)?;
+    let link = format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd());
+    let path = std::fs::read_link(&link).map_err(|error| Error::io("read", &link, error))?;
+    let mut found: Vec<Vec<u8>> = table::mounts()?
+        .into_iter()
+        .filter(|entry| entry.parent == on.id)
+        .filter_map(|entry| {
+            let below = entry.target.strip_prefix(&path).ok()?;
+            Some(below.as_os_str().as_bytes().to_vec())
+        })
+        .filter(|below| !below.is_empty())
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -13,10 +13,12 @@
 mod changes;
 mod insert;
 mod pack;
+mod target;
 #[cfg(test)]
 mod tests;
 
 pub use changes::{generate_layer, generate_linked_layer};
+pub(crate) use insert::generate_insert_layer_on;
 pub use insert::{InsertOptions, Insertion, generate_insert_layer};
 
 use crate::fs::{MapOptions, Stat};

@@ -10,7 +10,7 @@ use super::GenerateOptions;
 use crate::archive::{Entry, EntryKind, Writer};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::xattr::{self, ROOTLESS_OWNER, Xattrs};
-use crate::fs::{Dir, FileReader, InodeId, InodeKind, Stat, escape_name};
+use crate::fs::{Dir, FileReader, InodeId, InodeKind, Stat, escape_name, probe};
 use crate::layer::whiteout;
 use crate::progress::Progress;
 
@@ -78,6 +78,8 @@ pub(super) struct Packer<'a, W: Write> {
     links: HashMap<LinkKey, First>,
     /// Paths that the caller says are names of one inode: those with equal numbers.
     told_links: Option<&'a BTreeMap<Vec<u8>, usize>>,
+    /// Whose owner root could have kept but for `rootless`: the first path, and how many.
+    lost_owners: Option<(Vec<u8>, u64)>,
     buffer: Vec<u8>,
 }
 
@@ -91,6 +93,7 @@ impl<'a, W: Write> Packer<'a, W> {
             progress,
             links: HashMap::new(),
             told_links: None,
+            lost_owners: None,
             buffer: vec![0; BUFFER_SIZE],
         }
     }
@@ -122,7 +125,29 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 
     pub(super) fn finish(self) -> Result<W> {
+        if let Some((first, count)) = &self.lost_owners {
+            let others = match count - 1 {
+                0 => String::new(),
+                1 => " and 1 more entry".to_owned(),
+                others => format!(" and {others} more entries"),
+            };
+            self.progress.warn(format_args!(
+                "the owner of {}{others} is thrown away: with --rootless everything belongs to 0:0 unless {} says otherwise",
+                escape_name(first),
+                escape_name(ROOTLESS_OWNER)
+            ));
+        }
         self.tar.finish()
+    }
+
+    /// Mode and owner that an entry is going to have; no owner where attributes may have the last word.
+    pub(super) fn attributes(&self, stat: &Stat) -> Result<(u32, Option<(u32, u32)>)> {
+        let owner = match self.overrides.owner {
+            Some(owner) => Some(owner),
+            None if self.options.map_options.rootless => None,
+            None => Some(self.owner(stat, None)?),
+        };
+        Ok((self.overrides.mode.unwrap_or(stat.mode), owner))
     }
 
     /// Writes the inode at a place under a path of the image (clean, relative; `.` for the root). Returns what it was
@@ -132,13 +157,30 @@ impl<'a, W: Write> Packer<'a, W> {
         place: Place<'_>,
         path: &[u8],
     ) -> Result<(Stat, Option<[u8; 32]>)> {
-        self.try_add(place, path)
+        let stat = place
+            .stat()
+            .context(|| format!("pack {}", escape_name(path)))?;
+        self.add_seen(place, path, stat)
+    }
+
+    /// The same for an inode that has just been looked at.
+    pub(super) fn add_seen(
+        &mut self,
+        place: Place<'_>,
+        path: &[u8],
+        stat: Stat,
+    ) -> Result<(Stat, Option<[u8; 32]>)> {
+        self.try_add(place, path, stat)
             .context(|| format!("pack {}", escape_name(path)))
     }
 
-    fn try_add(&mut self, place: Place<'_>, path: &[u8]) -> Result<(Stat, Option<[u8; 32]>)> {
+    fn try_add(
+        &mut self,
+        place: Place<'_>,
+        path: &[u8],
+        stat: Stat,
+    ) -> Result<(Stat, Option<[u8; 32]>)> {
         whiteout::check_name(path)?;
-        let stat = place.stat()?;
         let mut entry = self.entry(place, &stat, path)?;
         let told = self.told_links.and_then(|links| links.get(path));
         let key = told.map_or(LinkKey::Inode(stat.id), |&number| LinkKey::Told(number));
@@ -208,7 +250,7 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 
     /// The entry of an inode, as if it had no other name.
-    fn entry(&self, place: Place<'_>, stat: &Stat, path: &[u8]) -> Result<Entry> {
+    fn entry(&mut self, place: Place<'_>, stat: &Stat, path: &[u8]) -> Result<Entry> {
         let kind = match stat.kind {
             InodeKind::File => EntryKind::File,
             InodeKind::Directory => EntryKind::Directory,
@@ -227,9 +269,15 @@ impl<'a, W: Write> Packer<'a, W> {
             _ => Vec::new(),
         };
         let (xattrs, recorded) = self.xattrs(place, path)?;
-        let owner = match self.overrides.owner {
-            Some(owner) => owner,
-            None => self.owner(stat, recorded)?,
+        let owner = if let Some(owner) = self.overrides.owner {
+            owner
+        } else {
+            let is_lost = recorded.is_none() && (stat.uid, stat.gid) != (0, 0);
+            if self.options.map_options.rootless && is_lost && probe::is_superuser() {
+                let lost = self.lost_owners.get_or_insert_with(|| (path.to_vec(), 0));
+                lost.1 += 1;
+            }
+            self.owner(stat, recorded)?
         };
         let mode = match kind {
             EntryKind::File | EntryKind::Directory => self.overrides.mode.unwrap_or(stat.mode),

@@ -179,6 +179,16 @@ impl View {
         self.tree.insert_link(dir, name, target)
     }
 
+    /// Adds a directory by hand as one for which no layer has an entry. A name that is there goes.
+    pub(crate) fn insert_directory(&mut self, dir: NodeId, name: &[u8]) -> NodeId {
+        self.insert(dir, name, implied_directory(), None, (0, 0))
+    }
+
+    /// Removes a name by hand, with everything below it. A missing name is fine.
+    pub(crate) fn remove(&mut self, dir: NodeId, name: &[u8]) {
+        self.tree.remove(dir, name);
+    }
+
     /// The inode of a name, to change.
     pub fn inode_mut(&mut self, node: NodeId) -> &mut Inode {
         self.tree.inode_mut(node)

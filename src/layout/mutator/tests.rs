@@ -30,10 +30,10 @@ fn mutate(
     name: &str,
     edit: impl FnOnce(&mut Mutator<'_>),
 ) -> DescriptorPath {
-    let path = layout.resolve(&tag(name), None).unwrap();
+    let path = layout.resolve(tag(name), None).unwrap();
     let mut mutator = Mutator::new(layout, &path).unwrap();
     edit(&mut mutator);
-    mutator.commit(&tag(name)).unwrap()
+    mutator.commit(&tag(name)).unwrap().path
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn an_added_layer_has_umocis_documents() {
         )
     );
     assert!(layout.validate(None, &Silent).unwrap().is_empty());
-    assert_eq!(layout.resolve(&tag("a"), None).unwrap(), path);
+    assert_eq!(layout.resolve(tag("a"), None).unwrap(), path);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn nothing_is_visible_before_commit_and_nothing_remains_without_it() {
     let before = entries(&scratch);
     {
         let layout = scratch.leased();
-        let path = layout.resolve(&tag("a"), None).unwrap();
+        let path = layout.resolve(tag("a"), None).unwrap();
         let mut mutator = Mutator::new(&layout, &path).unwrap();
         mutator
             .add_layer(PLAIN, &BTreeMap::new(), None, &mut empty_tar)
@@ -166,12 +166,13 @@ fn indexes_are_rewritten_up_to_the_entry() {
     let wanted = "linux/amd64/v1".parse().unwrap();
     let note = BTreeMap::from([("note".to_owned(), "n".to_owned())]);
     let path = layout
-        .edit(&tag("a"), Some(&wanted), &tag("a"), |mutator| {
+        .edit(tag("a"), Some(&wanted), None, |mutator| {
             mutator.config_mut()["os.version"] = json!("7");
             mutator.annotate_entry(&note);
             mutator.annotate_top_layer(&note)
         })
-        .unwrap();
+        .unwrap()
+        .path;
     let after = entries(&scratch);
     assert_eq!(after[0], kept);
     assert_eq!(
@@ -194,7 +195,7 @@ fn indexes_are_rewritten_up_to_the_entry() {
     expected["platform"]["os.version"] = json!("7");
     let listed: Vec<_> = inner.manifests.iter().map(Descriptor::to_value).collect();
     assert_eq!(listed, [sibling, expected, elsewhere]);
-    assert_eq!(layout.resolve(&tag("a"), Some(&wanted)).unwrap(), path);
+    assert_eq!(layout.resolve(tag("a"), Some(&wanted)).unwrap(), path);
     assert_eq!(
         layout.manifest(path.target()).unwrap().layers[0].annotation("note"),
         Some("n")
@@ -202,28 +203,134 @@ fn indexes_are_rewritten_up_to_the_entry() {
 }
 
 #[test]
-fn docker_images_and_artifacts_are_refused() {
+fn artifacts_are_refused_and_called_so() {
     let scratch = TestLayout::new();
-    let config = scratch.config("linux/amd64", &[]);
-    let docker = "application/vnd.docker.distribution.manifest.v2+json";
-    let manifest =
-        json!({"schemaVersion": 2, "mediaType": docker, "config": config.to_value(), "layers": []});
-    let docker = scratch.document(docker, &manifest);
     let empty = scratch.document(crate::image::EMPTY, &json!({}));
-    let artifact = scratch.manifest(&empty, &[]);
+    let chart = json!({"schemaVersion": 2, "artifactType": "application/vnd.example.chart", "config": empty.to_value(), "layers": []});
+    let chart = scratch.document(MANIFEST, &chart);
+    let other = scratch.blob("application/vnd.example.config", b"{}");
+    let other = scratch.manifest(&other, &[]);
     scratch.set_index(&[
-        scratch.tagged(&docker, "docker"),
-        scratch.tagged(&artifact, "artifact"),
+        scratch.tagged(&chart, "chart"),
+        scratch.tagged(&other, "config"),
     ]);
     let layout = scratch.leased();
-    for (name, hints) in [("docker", 1), ("artifact", 0)] {
-        let path = layout.resolve(&tag(name), None).unwrap();
+    for name in ["chart", "config"] {
+        let path = layout.resolve(tag(name), None).unwrap();
         let error = Mutator::new(&layout, &path).err().unwrap();
-        assert_eq!(
-            (error.kind(), error.hints().len()),
-            (ErrorKind::Unsupported, hints)
-        );
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        let words = format!("artifact of the type \"application/vnd.example.{name}\"");
+        assert!(error.chain().contains(&words), "{}", error.chain());
     }
+}
+
+#[test]
+fn an_edited_image_of_dockers_types_is_an_oci_image() {
+    const DOCKER: &str = "application/vnd.docker.";
+    let scratch = TestLayout::new();
+    let layer = format!("{DOCKER}image.rootfs.diff.tar");
+    let layer = scratch.blob(&layer, &[0; 1024]);
+    let config = scratch.config("linux/amd64", &[layer.digest().clone()]);
+    let mut config = config.to_value();
+    config["mediaType"] = json!(format!("{DOCKER}container.image.v1+json"));
+    let media_type = format!("{DOCKER}distribution.manifest.v2+json");
+    let manifest = json!({"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": [layer.to_value()]});
+    let manifest = scratch.document(&media_type, &manifest);
+    let media_type = format!("{DOCKER}distribution.manifest.list.v2+json");
+    let sibling = with_platform(&scratch.image("b", "linux/arm64"), "linux/arm64");
+    let listed = [with_platform(&manifest, "linux/amd64"), sibling.clone()];
+    let list = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": listed});
+    let list = scratch.document(&media_type, &list);
+    scratch.set_index(&[
+        scratch.tagged(&list, "list"),
+        scratch.tagged(&manifest, "sole"),
+    ]);
+    let layout = scratch.leased();
+    let platform: Platform = "linux/amd64".parse().unwrap();
+    for name in ["list", "sole"] {
+        let edited = layout
+            .edit(tag(name), Some(&platform), None, |mutator| {
+                mutator.config_mut()["author"] = json!("me");
+                Ok(())
+            })
+            .unwrap();
+        assert!(edited.was_docker);
+        let documents = edited.path.0.iter().map(|step| text(&layout, step));
+        for document in documents.chain([entries(&scratch).pop().unwrap().to_string()]) {
+            assert!(!document.contains("docker"), "{document}");
+        }
+        let manifest = layout.manifest(edited.target()).unwrap();
+        assert_eq!(layout.image_config(&manifest).unwrap().author(), "me");
+    }
+    assert!(
+        layout
+            .validate(None, &Silent)
+            .unwrap()
+            .iter()
+            .all(|it| it.code == super::super::code::MALFORMED_LAYER)
+    );
+    let again = layout.edit(tag("sole"), None, None, |_| Ok(())).unwrap();
+    assert!(!again.was_docker);
+}
+
+#[test]
+fn an_attestation_goes_when_what_it_describes_is_edited() {
+    let scratch = TestLayout::new();
+    let (image, other) = (
+        with_platform(&scratch.image("a", "linux/amd64"), "linux/amd64"),
+        with_platform(&scratch.image("b", "linux/arm64"), "linux/arm64"),
+    );
+    let about = |image: &Value| {
+        let config = scratch.config("linux/amd64", &[]);
+        let mut entry = scratch.manifest(&config, &[]).to_value();
+        entry["platform"] = json!({"os": "unknown", "architecture": "unknown"});
+        entry["annotations"] = json!({"vnd.docker.reference.type": "attestation-manifest",
+            "vnd.docker.reference.digest": image["digest"]});
+        entry
+    };
+    let index = scratch.index(&[image.clone(), other.clone(), about(&image), about(&other)]);
+    scratch.set_index(&[scratch.tagged(&index, "a")]);
+    let layout = scratch.leased();
+    let platform: Platform = "linux/amd64".parse().unwrap();
+    let edited = layout
+        .edit(tag("a"), Some(&platform), None, |mutator| {
+            mutator.config_mut()["author"] = json!("me");
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(edited.attestations, 1);
+    let index: Value = serde_json::from_str(&text(&layout, edited.path.root())).unwrap();
+    let listed = index["manifests"].as_array().unwrap();
+    assert_eq!(listed[1..], [other.clone(), about(&other)]);
+}
+
+#[test]
+fn an_image_without_a_tag_is_edited_in_its_place() {
+    let scratch = TestLayout::new();
+    let image = scratch.image("a", "linux/amd64");
+    scratch.set_index(&[image.to_value()]);
+    let layout = scratch.leased();
+    let author = |mutator: &mut Mutator<'_>, name: &str| {
+        mutator.config_mut()["author"] = json!(name);
+        Ok(())
+    };
+    let edited = layout
+        .edit(Name::Default, None, None, |mutator| author(mutator, "x"))
+        .unwrap();
+    assert_eq!(entries(&scratch), [edited.target().to_value()]);
+    let digest = Name::Digest(edited.target().digest().clone());
+    let again = layout
+        .edit(&digest, None, None, |mutator| author(mutator, "y"))
+        .unwrap();
+    assert_eq!(entries(&scratch), [again.target().to_value()]);
+    let digest = Name::Digest(again.target().digest().clone());
+    layout
+        .edit(&digest, None, Some(&tag("t")), |mutator| {
+            author(mutator, "z")
+        })
+        .unwrap();
+    assert_eq!(layout.tags().unwrap(), ["t"]);
+    assert_eq!(entries(&scratch).len(), 2);
 }
 
 #[test]
@@ -268,7 +375,7 @@ fn what_could_not_be_read_again_is_not_written() {
         |mutator| mutator.config_mut()["author"] = "x".repeat(5 << 20).into(),
     ];
     for (number, edit) in edits.into_iter().enumerate() {
-        let path = layout.resolve(&tag("a"), None).unwrap();
+        let path = layout.resolve(tag("a"), None).unwrap();
         let mut mutator = Mutator::new(&layout, &path).unwrap();
         edit(&mut mutator);
         assert!(mutator.commit(&tag("a")).is_err(), "edit {number}");
@@ -282,7 +389,7 @@ fn gc_spares_what_an_image_under_edit_shares() {
     let image = scratch.image("a", "linux/amd64");
     scratch.set_index(&[scratch.tagged(&image, "a")]);
     let layout = scratch.leased();
-    let path = layout.resolve(&tag("a"), None).unwrap();
+    let path = layout.resolve(tag("a"), None).unwrap();
     let mutator = Mutator::new(&layout, &path).unwrap();
     assert_eq!(
         layout.gc(false).unwrap_err().kind(),

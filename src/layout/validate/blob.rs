@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use oci_cas::{Algorithm, Digest, Hasher, Store};
+use oci_cas::{Algorithm, Digest, Hasher};
 
 use super::{Validator, code};
 use crate::archive::{Compression, Decoder};
@@ -173,6 +173,18 @@ impl Validator<'_> {
 
     /// Blobs that nothing names must still have the digest that is their name.
     pub(super) fn unreferenced_blobs(&mut self) {
+        match self.layout.foreign() {
+            Ok(names) => {
+                for name in names {
+                    self.find(
+                        name,
+                        code::FOREIGN_FILE,
+                        "it lies among the blobs and is none",
+                    );
+                }
+            }
+            Err(error) => self.find("blobs", code::UNREADABLE_BLOB, error.chain()),
+        }
         let digests = match self.layout.store().list() {
             Ok(digests) => digests,
             Err(error) => {

@@ -17,13 +17,14 @@ mod image;
 
 use std::collections::{HashMap, HashSet};
 
-use oci_cas::{Digest, Store};
+use oci_cas::Digest;
 use serde_json::{Map, Value};
 
 use super::walk::{Place, Walk};
 use super::{INDEX_FILE, Layout};
 use crate::image::{
-    Descriptor, INDEX, Index, LayerCompression, Manifest, MediaKind, REF_NAME, Tag, parse_json,
+    Descriptor, INDEX, Index, LayerCompression, Manifest, MediaKind, Name, REF_NAME, parse_json,
+    ref_name,
 };
 use crate::progress::Progress;
 use crate::{Error, ErrorKind, Result};
@@ -55,11 +56,13 @@ pub mod code {
     pub const MISSING_BLOB: &str = "missing-blob";
     /// A blob cannot be read, or is not a regular file.
     pub const UNREADABLE_BLOB: &str = "unreadable-blob";
+    /// Something among the blobs is not named like one.
+    pub const FOREIGN_FILE: &str = "foreign-file";
     /// A blob has not the size that its descriptor says.
     pub const SIZE_MISMATCH: &str = "size-mismatch";
     /// A blob has not the digest that its descriptor or its name says.
     pub const DIGEST_MISMATCH: &str = "digest-mismatch";
-    /// A layer cannot be decompressed as its media type says.
+    /// A layer cannot be decompressed as its media type says, or something follows its end.
     pub const MALFORMED_LAYER: &str = "malformed-layer";
     /// `rootfs.type` of a config is not `layers`.
     pub const ROOTFS_TYPE: &str = "rootfs-type";
@@ -69,18 +72,34 @@ pub mod code {
     pub const DIFF_ID_COUNT: &str = "diff-id-count";
     /// A layer, decompressed, has not the diff ID that the config says.
     pub const DIFF_ID_MISMATCH: &str = "diff-id-mismatch";
+    /// The layers of an image cannot be unpacked on top of each other: an archive is cut off or contradicts itself, a hard
+    /// link leads nowhere, a layer is of a type that is not known. Found by [`ops::validate`](crate::ops::validate).
+    pub const NOT_UNPACKABLE: &str = "not-unpackable";
     /// A config's history tells of more or fewer layers than there are.
     pub const HISTORY_COUNT: &str = "history-count";
 }
 
+/// What was found, and the images of which nothing was: their places and their manifests.
+type Validated = (Vec<Finding>, Vec<(String, Manifest)>);
+
 impl Layout {
-    /// Validates everything that `index.json` leads to and every blob that is stored; with a tag, only what that leads
+    /// Validates everything that `index.json` leads to and every blob that is stored; with a name, only what that leads
     /// to. Returns the findings in the order in which they were met; none means valid.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotFound`] when the tag does not exist; when the layout cannot be locked. What is wrong with the layout is a finding, not an error.
-    pub fn validate(&self, tag: Option<&Tag>, progress: &dyn Progress) -> Result<Vec<Finding>> {
+    /// [`ErrorKind::NotFound`] when the name does not exist; when the layout cannot be locked. What is wrong with the layout is a finding, not an error.
+    pub fn validate(&self, name: Option<&Name>, progress: &dyn Progress) -> Result<Vec<Finding>> {
+        Ok(self.validate_images(name, progress)?.0)
+    }
+
+    /// Validates as [`Layout::validate`] does, and returns beside the findings the images of which there are none: their
+    /// places and their manifests, each once.
+    pub(crate) fn validate_images(
+        &self,
+        name: Option<&Name>,
+        progress: &dyn Progress,
+    ) -> Result<Validated> {
         let _lease = self.read_lease()?;
         let mut validator = Validator {
             layout: self,
@@ -90,18 +109,19 @@ impl Layout {
             seen: HashSet::new(),
             blobs: HashMap::new(),
             layers: HashMap::new(),
+            sound: Vec::new(),
         };
         validator.layout_file();
-        if let Some(entries) = validator.index_file(tag)? {
+        if let Some(entries) = validator.index_file(name)? {
             validator.push(None, entries);
             while let Some(place) = validator.walk.next() {
                 validator.document(place);
             }
-            if tag.is_none() {
+            if name.is_none() {
                 validator.unreferenced_blobs();
             }
         }
-        Ok(validator.findings)
+        Ok((validator.findings, validator.sound))
     }
 }
 
@@ -116,6 +136,8 @@ struct Validator<'a> {
     blobs: HashMap<Digest, bool>,
     /// Layers that have been decompressed, with the digest of the result.
     layers: HashMap<(Digest, LayerCompression, oci_cas::Algorithm), Option<Digest>>,
+    /// Images without findings, with their places.
+    sound: Vec<(String, Manifest)>,
 }
 
 impl Validator<'_> {
@@ -157,13 +179,18 @@ impl Validator<'_> {
     }
 
     fn layout_file(&mut self) {
-        if let Err(error) = super::check(self.layout.store(), self.layout.limits()) {
+        let checked = match &self.layout.backing {
+            super::Backing::Directory(store) => super::check(store, self.layout.limits()),
+            super::Backing::Elsewhere { .. } => Ok(()),
+        };
+        if let Err(error) = checked {
             self.find(super::LAYOUT_FILE, code::MALFORMED_LAYOUT, error.chain());
         }
     }
 
-    /// Looks at `index.json` itself and returns the well-formed entries; none when the file cannot be read at all.
-    fn index_file(&mut self, tag: Option<&Tag>) -> Result<Option<Vec<Descriptor>>> {
+    /// Looks at `index.json` itself and returns the well-formed entries that are meant; none when the file cannot be read at
+    /// all.
+    fn index_file(&mut self, name: Option<&Name>) -> Result<Option<Vec<Descriptor>>> {
         let index = match self.layout.read_index() {
             Ok(index) => index,
             Err(error) => {
@@ -171,21 +198,23 @@ impl Validator<'_> {
                 return Ok(None);
             }
         };
-        if let Some(tag) = tag
-            && index.named(tag).next().is_none()
-        {
-            return Err(Error::new(
-                ErrorKind::NotFound,
-                format!("tag not found: {tag}"),
-            ));
-        }
         // Reading fills these members in.
         for message in schema_faults(index.members(), INDEX, "manifests") {
             self.find(INDEX_FILE, code::MALFORMED_LAYOUT, message);
         }
+        let meant = match name {
+            None => None,
+            Some(Name::Digest(digest)) => {
+                let targets = self.layout.targets(&index, &Name::Digest(digest.clone()))?;
+                let mut steps = targets.into_iter().flat_map(|target| target.0);
+                let meant = steps.find(|step| step.digest() == digest);
+                return Ok(Some(meant.into_iter().collect()));
+            }
+            Some(name) => Some(self.layout.meant(&index, name)?),
+        };
         let mut entries = Vec::new();
         for (number, entry) in index.entries().iter().enumerate() {
-            if tag.is_some_and(|tag| crate::image::ref_name(entry) != Some(tag.as_str())) {
+            if meant.is_some_and(|meant| !meant.contains(ref_name(entry))) {
                 continue;
             }
             match Descriptor::from_value(entry) {
@@ -273,8 +302,12 @@ impl Validator<'_> {
         match Manifest::parse(&bytes, descriptor.media_type()) {
             Ok(manifest) => {
                 self.document_schema(name, manifest.raw(), descriptor.media_type(), "layers");
+                let before = self.findings.len();
                 self.image(name, &manifest);
-                self.subject(place, manifest.subject);
+                self.subject(place, manifest.subject.clone());
+                if self.findings.len() == before && manifest.config.kind() == MediaKind::Config {
+                    self.sound.push((name.to_owned(), manifest));
+                }
             }
             Err(error) => self.find_error(name, &error),
         }

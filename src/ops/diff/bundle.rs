@@ -9,10 +9,13 @@ use oci_cas::digest::BlockHasher;
 use super::{Access, Dir, Error, ErrorKind, Inode, InodeKind, Result, ResultExt, View};
 use crate::bundle::Metadata;
 use crate::fs::tree::{NodeId, Tree};
-use crate::fs::{InodeId, MapOptions, Root, Stat, probe, xattr};
+use crate::fs::{
+    Beneath, InodeId, MapOptions, Root, Stat, mount::mounts_below, probe, without_mounts, xattr,
+};
 use crate::image::Descriptor;
 use crate::layer::ROOTFS_NAME;
 use crate::ops::store::OverlayBundle;
+use crate::progress::Progress;
 use crate::store::StoreOptions;
 
 /// Bytes that are read at once.
@@ -47,15 +50,36 @@ impl Bundle {
             Access::Plain
         };
         // Whether it is mounted or not: what is in the store counts.
-        let root = match OverlayBundle::open(path, |store| StoreOptions::new(store))? {
-            Some(overlay) => Root::from_dir(overlay.contents()?.root()?, access)?,
-            None => Root::open(&path.join(ROOTFS_NAME), access)?,
+        let overlay = OverlayBundle::open(path, |store| StoreOptions::new(store))?;
+        let root = if let Some(overlay) = overlay {
+            Root::from_dir(overlay.contents()?.root()?, access)?
+        } else {
+            let root = Root::open(&path.join(ROOTFS_NAME), access)?;
+            match without_mounts(&root, access)? {
+                Beneath::Root(beneath) => beneath,
+                Beneath::Nothing | Beneath::Hidden(_) => root,
+            }
         };
         Ok(Self {
             dir,
             root,
             metadata,
         })
+    }
+
+    /// What is mounted in the root file system is none of the image's, nor has it changed what lies beneath.
+    pub(super) fn warn_of_mounts(&self, progress: &dyn Progress) {
+        let root = self.dir.open_dir(ROOTFS_NAME.as_bytes());
+        // Where the kernel does not tell, nothing can be said.
+        for path in root
+            .and_then(|root| mounts_below(&root))
+            .unwrap_or_default()
+        {
+            progress.warn(format_args!(
+                "/{} is a mount: what is mounted there is not compared",
+                crate::fs::escape_name(&path)
+            ));
+        }
     }
 
     /// Whether the bundle was unpacked from this manifest.
@@ -136,6 +160,10 @@ impl Reader<'_> {
             dir, node, other, ..
         } = level;
         let stat = dir.stat(name)?;
+        if stat.kind == InodeKind::Socket {
+            // No layer can hold one.
+            return Ok(None);
+        }
         let link = match stat.kind {
             InodeKind::Symlink => dir.read_link(name)?.into(),
             _ => Box::default(),

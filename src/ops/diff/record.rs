@@ -9,15 +9,25 @@ use crate::fs::names::split;
 use crate::fs::{self, ChangeKind, Stat};
 use crate::mtree::{self, Attributes, DiffOptions, Entry, Keyword, Manifest, UMOCI_KEYWORDS};
 use crate::ops::record::Recorded;
+use crate::progress::Progress;
 
 /// Tells what differs between the record of this name and the bundle's root.
 pub(super) fn diff(
     bundle: &Bundle,
     name: &str,
+    progress: &dyn Progress,
     found: &mut dyn FnMut(&Change<'_>) -> Result<()>,
 ) -> Result<()> {
     let recorded = Recorded::load(&bundle.dir, name)?;
-    let changes = changes(bundle, &recorded)?.changes;
+    let mtree::Diff {
+        changes, sockets, ..
+    } = changes(bundle, &recorded)?;
+    for path in sockets {
+        progress.warn(format_args!(
+            "/{} is a socket, which no layer can hold, and is left out",
+            fs::escape_name(&path)
+        ));
+    }
     if changes.is_empty() {
         return Ok(());
     }

@@ -2,9 +2,9 @@
 
 use std::io::{BufWriter, Write};
 
-use super::{RepackOptions, RootFs, Source};
-use crate::error::Result;
-use crate::fs::{Access, Change, Root};
+use super::{Found, RepackOptions, RootFs, Source};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{Access, Beneath, Change, Root, escape_name, without_mounts};
 use crate::layer::{GenerateOptions, ROOTFS_NAME, generate_layer};
 use crate::layout::DescriptorPath;
 use crate::mtree::{self, DiffOptions, Record, StatIndex};
@@ -16,6 +16,8 @@ use crate::progress::Progress;
 pub(super) struct Flat<'a> {
     source: &'a Source<'a>,
     root: Root,
+    /// Where something is mounted, if it cannot be seen what lies beneath.
+    covered: Vec<Vec<u8>>,
     changes: Vec<Change>,
     /// The new record and the time that it is of, if the bundle is to be refreshed.
     record: Option<(Record, mtree::Reference)>,
@@ -28,9 +30,16 @@ impl<'a> Flat<'a> {
         } else {
             Access::Plain
         };
+        let root = Root::open(&source.bundle.join(ROOTFS_NAME), access)?;
+        let (root, covered) = match without_mounts(&root, access)? {
+            Beneath::Nothing => (root, Vec::new()),
+            Beneath::Root(root) => (root, Vec::new()),
+            Beneath::Hidden(paths) => (root, paths),
+        };
         Ok(Self {
             source,
-            root: Root::open(&source.bundle.join(ROOTFS_NAME), access)?,
+            root,
+            covered,
             changes: Vec::new(),
             record: None,
         })
@@ -42,7 +51,19 @@ impl<'a> Flat<'a> {
 }
 
 impl RootFs for Flat<'_> {
-    fn diff(&mut self, masks: &[Vec<u8>], options: &RepackOptions) -> Result<bool> {
+    fn diff(&mut self, masks: &[Vec<u8>], options: &RepackOptions) -> Result<Found> {
+        if options.refresh
+            && let Some(path) = self.covered.first()
+        {
+            let message = format!(
+                "/{} is a mount, and this process may not look beneath it, so the bundle cannot be refreshed",
+                escape_name(path)
+            );
+            return Err(
+                Error::new(ErrorKind::PermissionDenied, message).with_hint("unmount it first")
+            );
+        }
+        let masks = &[masks, &self.covered].concat();
         let dir = &self.source.dir;
         let name = self.record_name();
         let reference = options
@@ -62,7 +83,11 @@ impl RootFs for Flat<'_> {
         let diff = mtree::diff(self.root.dir(), &options)?;
         self.changes = diff.changes;
         self.record = diff.record.zip(reference);
-        Ok(!self.changes.is_empty())
+        Ok(Found {
+            changed: !self.changes.is_empty(),
+            masked_count: diff.masked_count,
+            sockets: diff.sockets,
+        })
     }
 
     fn generate(

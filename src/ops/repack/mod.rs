@@ -13,16 +13,15 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use oci_cas::Store as _;
-
 use self::flat::Flat;
 use self::overlay::Overlay;
 use super::{CompressOptions, HistoryOptions};
 use crate::bundle::{Metadata, OverlayMetadata};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::{Access, Dir, atomic};
-use crate::image::{Descriptor, Manifest, Reference};
-use crate::layer::{GenerateOptions, clean_path};
+use crate::fs::mount::mounts_below;
+use crate::fs::{Access, Dir, atomic, escape_name};
+use crate::image::{Descriptor, Manifest, Reference, Tag};
+use crate::layer::{GenerateOptions, ROOTFS_NAME, clean_path};
 use crate::layout::{DescriptorPath, LeasedLayout, Mutator};
 use crate::progress::Progress;
 use crate::store::StoreOptions;
@@ -52,10 +51,13 @@ pub struct RepackOptions {
 /// Packs what has changed in a bundle since it was unpacked, and makes the tag of `image` lead to the result. If nothing
 /// has changed, the image gets no layer, only a history entry.
 ///
+/// What is mounted in the root file system is left out, and what it covers is compared in its place. Sockets are left out.
+/// Warnings name both, and count the changes that masks and volumes keep out.
+///
 /// # Errors
 ///
 /// Fails if the bundle is none of ours or umoci's, if its image is not in the layout, or if something that changed cannot
-/// be packed: a socket, a name that would be a whiteout, a file that changes while it is read. Image and bundle are then
+/// be packed: a name that would be a whiteout, a file that changes while it is read. Image and bundle are then
 /// as they were. If only refreshing the bundle fails, the image has been written, and the bundle is one of the old image
 /// still.
 pub fn repack(
@@ -74,10 +76,20 @@ pub fn repack(
     }
 }
 
+/// What was found out about the changes.
+struct Found {
+    /// Whether there are any.
+    changed: bool,
+    /// How many are left out because they are masked.
+    masked_count: u64,
+    /// Paths of sockets, which are left out.
+    sockets: Vec<Vec<u8>>,
+}
+
 /// The root file system of a bundle, whatever it consists of.
 trait RootFs {
-    /// Finds out what has changed, below no path of `masks`. Says whether anything has.
-    fn diff(&mut self, masks: &[Vec<u8>], options: &RepackOptions) -> Result<bool>;
+    /// Finds out what has changed, below no path of `masks`.
+    fn diff(&mut self, masks: &[Vec<u8>], options: &RepackOptions) -> Result<Found>;
 
     /// Writes the layer of what has changed.
     fn generate(
@@ -94,6 +106,8 @@ trait RootFs {
 /// A bundle, and the image that it was unpacked from.
 struct Source<'a> {
     image: &'a Reference,
+    /// That of the result.
+    tag: Tag,
     bundle: &'a Path,
     dir: Dir,
     metadata: Metadata,
@@ -104,6 +118,7 @@ struct Source<'a> {
 
 impl<'a> Source<'a> {
     fn open(image: &'a Reference, bundle: &'a Path) -> Result<Self> {
+        let tag = image.name.to_tag()?;
         let dir = Dir::open(bundle, Access::Plain).context(|| "open bundle")?;
         let metadata = dir
             .read_file(Metadata::FILE_NAME.as_bytes(), Metadata::MAX_SIZE)
@@ -132,6 +147,7 @@ impl<'a> Source<'a> {
         }
         Ok(Self {
             image,
+            tag,
             bundle,
             dir,
             metadata,
@@ -147,12 +163,15 @@ impl<'a> Source<'a> {
         options: &RepackOptions,
         progress: &dyn Progress,
     ) -> Result<()> {
-        let changed = rootfs
-            .diff(&self.masks(options)?, options)
+        self.warn_of_mounts(progress);
+        let masks = self.masks(options)?;
+        let found = rootfs
+            .diff(&masks, options)
             .context(|| format!("compare {}", self.bundle.display()))?;
+        warn_of_left_out(&found, &masks, progress);
         options.history.entry("", "", false)?;
 
-        let layer = if changed {
+        let layer = if found.changed {
             let generate = GenerateOptions {
                 map_options: self.metadata.map_options.clone(),
                 source_date_epoch: options.source_date_epoch,
@@ -179,21 +198,38 @@ impl<'a> Source<'a> {
             (None, Some(history)) => mutator.add_history(history)?,
             (None, None) => {}
         }
-        let path = mutator.commit(&self.image.tag)?;
+        let edited = mutator.commit(&self.tag)?;
+        edited.tell(progress);
+        let path = edited.path;
         if !options.refresh {
             return Ok(());
         }
         rootfs.refresh(&path, progress).context(|| {
-            let (tag, bundle) = (&self.image.tag, self.bundle.display());
+            let (tag, bundle) = (&self.tag, self.bundle.display());
             format!("image {tag} is written, but refresh {bundle}")
         })
+    }
+
+    /// What is mounted in the root file system is none of the image's, nor changed it what lies beneath.
+    fn warn_of_mounts(&self, progress: &dyn Progress) {
+        let root = self.dir.open_dir(ROOTFS_NAME.as_bytes());
+        // Where the kernel does not tell, nothing can be said.
+        for path in root
+            .and_then(|root| mounts_below(&root))
+            .unwrap_or_default()
+        {
+            progress.warn(format_args!(
+                "/{} is a mount: what is mounted there is not packed",
+                escape_name(&path)
+            ));
+        }
     }
 
     /// The paths that are left out, clean and relative.
     fn masks(&self, options: &RepackOptions) -> Result<Vec<Vec<u8>>> {
         let mut masks = options.masks.clone();
         if !options.no_mask_volumes {
-            let config = self.layout.config(&self.manifest.config)?;
+            let config = self.layout.image_config(&self.manifest)?;
             masks.extend(
                 config
                     .volumes()
@@ -229,6 +265,27 @@ impl<'a> Source<'a> {
         write: impl FnOnce(&mut crate::fs::FileWriter) -> Result<()>,
     ) -> Result<()> {
         atomic::replace_with(&self.dir, name.as_bytes(), 0o644, write)
+    }
+}
+
+/// Says what does not get into the layer.
+fn warn_of_left_out(found: &Found, masks: &[Vec<u8>], progress: &dyn Progress) {
+    for path in &found.sockets {
+        progress.warn(format_args!(
+            "/{} is a socket, which no layer can hold, and is left out",
+            escape_name(path)
+        ));
+    }
+    if found.masked_count > 0 {
+        let masks: Vec<_> = masks.iter().map(|mask| escape_name(mask)).collect();
+        let changes = match found.masked_count {
+            1 => "1 change is".to_owned(),
+            count => format!("{count} changes are"),
+        };
+        progress.warn(format_args!(
+            "{changes} left out below masked paths and volumes of the image: /{}",
+            masks.join(", /")
+        ));
     }
 }
 

@@ -59,7 +59,7 @@ impl<'a> Overlay<'a> {
 }
 
 impl RootFs for Overlay<'_> {
-    fn diff(&mut self, masks: &[Vec<u8>], _: &RepackOptions) -> Result<bool> {
+    fn diff(&mut self, masks: &[Vec<u8>], _: &RepackOptions) -> Result<super::Found> {
         let found = Found::at(&self.source.image.layout, self.source.path.clone())?;
         let layout = &self.source.image.layout;
         // Nearly always all of it is there.
@@ -70,8 +70,15 @@ impl RootFs for Overlay<'_> {
             BringInOptions::default(),
             &Silent,
         )?;
-        self.changes = self.store.changes_of(&self.container, &chain, masks)?;
-        Ok(!self.changes.changes.is_empty())
+        let (changes, sockets) = self
+            .store
+            .packable_changes_of(&self.container, &chain, masks)?;
+        self.changes = changes;
+        Ok(super::Found {
+            changed: !self.changes.changes.is_empty(),
+            masked_count: self.changes.masked_count,
+            sockets,
+        })
     }
 
     fn generate(
@@ -82,7 +89,7 @@ impl RootFs for Overlay<'_> {
     ) -> Result<()> {
         let mount = self.contents()?;
         let root = Root::from_dir(mount.root()?, Access::Plain)?;
-        let Changes { changes, links } = &self.changes;
+        let Changes { changes, links, .. } = &self.changes;
         generate_linked_layer(out, &root, changes, links, options, progress, &mut |_| {})
     }
 

@@ -126,7 +126,7 @@ fn bring_in(
     layout.add(&tag, &image.manifest)?;
     let reference = Reference {
         layout: path.to_owned(),
-        tag,
+        name: tag.into(),
     };
     let found = Found::open(&reference, None)?;
     unpack_layers(store, found.image(), BringInOptions::default(), progress)?;

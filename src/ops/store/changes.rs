@@ -87,7 +87,7 @@ impl<'a> Difference<'a> {
         };
         let ignored = &mut |_| {};
         match &self.of {
-            Of::Container(container, Changes { changes, links }) => {
+            Of::Container(container, Changes { changes, links, .. }) => {
                 options.map_options = container.meta().maps.clone();
                 let mount = self.store.mount_contents(container)?;
                 let root = root(&mount)?;

@@ -18,7 +18,7 @@ impl LayerBlobs for Layouts<'_> {
         let open = || {
             let layout = LeasedLayout::open(&image.layout)?;
             let manifest = layout.manifest(&image.manifest)?;
-            let config = layout.config(&manifest.config)?;
+            let config = layout.image_config(&manifest)?;
             let layers = layers(&manifest, &config)?;
             let layer = layers.get(index);
             // The manifest has the digest that the store has recorded, and with it the layers.

@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use oci_cas::Store as _;
-
 use super::changes::Difference;
 use super::image::{BringInOptions, bring_in};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -76,6 +74,7 @@ fn commit_image(
     options: &CommitOptions,
     progress: &dyn Progress,
 ) -> Result<Committed> {
+    let tag = target.name.to_tag()?;
     let layout = LeasedLayout::open(&target.layout)?;
     let base = base_image(store, chain, &layout, &target.layout)?;
     let path = DescriptorPath(vec![base.manifest]);
@@ -98,7 +97,9 @@ fn commit_image(
         (None, Some(history)) => mutator.add_history(history)?,
         (None, None) => {}
     }
-    let digest = mutator.commit(&target.tag)?.target().digest().clone();
+    let edited = mutator.commit(&tag)?;
+    edited.tell(progress);
+    let digest = edited.target().digest().clone();
     let found = Found::open(target, None)?;
     let chain = bring_in(store, &found, target, BringInOptions::default(), progress)?;
     Ok(Committed {

@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use oci_cas::{Hasher, Store as _};
+use oci_cas::Hasher;
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::names::absolute;
 use crate::fs::{MapOptions, mount};
-use crate::image::{ChainId, Descriptor, DiffId, Platform, Reference};
+use crate::image::{ChainId, Descriptor, DiffId, Name, Platform, REF_NAME, Reference};
 use crate::layer::LayerSource;
 use crate::ops::extract::{Found, Image, Layer, LayerReader, layers};
 use crate::progress::{Event, Progress};
@@ -134,7 +134,11 @@ pub(in crate::ops) fn bring_in(
 ) -> Result<Chain> {
     let chain = add_found(store, found, &reference.layout, options, progress)?;
     let layout = absolute(&reference.layout)?;
-    let name = name_in_layout(&layout, reference.tag.as_str());
+    let name = match (&reference.name, found.path().root().annotation(REF_NAME)) {
+        (Name::Tag(tag), _) => name_in_layout(&layout, tag),
+        (Name::Default, Some(tag)) => name_in_layout(&layout, tag),
+        (_, _) => format!("{}@{}", layout.display(), found.path().target().digest()),
+    };
     store.tag(&name, found.path().target().digest())?;
     Ok(chain)
 }

@@ -63,12 +63,15 @@ pub struct Changes {
     pub changes: Vec<Change>,
     /// Paths among them that are names of one inode, though they may lie in several layers: those with equal numbers.
     pub links: BTreeMap<Vec<u8>, usize>,
+    /// How many changes the masks leave out.
+    pub masked_count: u64,
 }
 
 /// Changes being collected.
 struct Told<'a> {
     masks: &'a [Vec<u8>],
     changes: Vec<Change>,
+    masked_count: u64,
 }
 
 impl<'a> Told<'a> {
@@ -76,12 +79,14 @@ impl<'a> Told<'a> {
         Self {
             masks,
             changes: Vec::new(),
+            masked_count: 0,
         }
     }
 
     /// Tells of a path; empty is the root. `false` if it is masked.
     fn tell(&mut self, path: &[u8], kind: ChangeKind) -> bool {
         if self.is_masked(path) {
+            self.masked_count += 1;
             return false;
         }
         let path: &[u8] = if path.is_empty() { b"." } else { path };

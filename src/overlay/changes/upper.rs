@@ -85,6 +85,7 @@ fn walk(
     let found = Links::new(mounted, lower, options.link_groups, comparer, leaves, lost)?;
     let links = found.tell(&mut told);
     Ok(Changes {
+        masked_count: told.masked_count,
         changes: told.finish(),
         links,
     })

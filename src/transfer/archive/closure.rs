@@ -20,7 +20,7 @@ const INDEX_DEPTH: usize = 32;
 const BLOB_COUNT: usize = 100_000;
 
 /// Walks over images and collects their blobs.
-pub(super) struct Closure<'a> {
+pub(crate) struct Closure<'a> {
     blobs: &'a dyn Store,
     /// Documents that were read.
     read: BTreeSet<Digest>,
@@ -30,7 +30,7 @@ pub(super) struct Closure<'a> {
 
 impl<'a> Closure<'a> {
     /// Begins without an image.
-    pub(super) fn new(blobs: &'a dyn Store) -> Self {
+    pub(crate) fn new(blobs: &'a dyn Store) -> Self {
         Self {
             blobs,
             read: BTreeSet::new(),
@@ -44,7 +44,7 @@ impl<'a> Closure<'a> {
     ///
     /// [`ErrorKind::NotFound`] for a missing blob, [`ErrorKind::Verification`] for one of another size or a document of
     /// another digest, [`ErrorKind::LimitExceeded`], or what is wrong with a document.
-    pub(super) fn add(&mut self, image: &Descriptor) -> Result<()> {
+    pub(crate) fn add(&mut self, image: &Descriptor) -> Result<()> {
         self.add_document(image, 0)
             .context(|| format!("image {}", image.digest()))
     }
@@ -55,7 +55,7 @@ impl<'a> Closure<'a> {
     }
 
     /// The blobs of all images, each once, sorted by digest, with their sizes in bytes.
-    pub(super) fn into_blobs(self) -> BTreeMap<Digest, u64> {
+    pub(crate) fn into_blobs(self) -> BTreeMap<Digest, u64> {
         self.found
     }
 
@@ -142,7 +142,7 @@ fn missing(descriptor: &Descriptor) -> Error {
 }
 
 /// Whether a layer must be there: those of a base system whose licence forbids to pass it on need not.
-fn is_distributable(layer: &Descriptor) -> bool {
+pub(crate) fn is_distributable(layer: &Descriptor) -> bool {
     let media_type = layer.media_type();
     !["nondistributable", "foreign"]
         .iter()
@@ -150,7 +150,7 @@ fn is_distributable(layer: &Descriptor) -> bool {
 }
 
 /// Reads a document whole, of at most [`DOCUMENT_SIZE`] bytes, verified.
-pub(super) fn read_document(blobs: &dyn Store, descriptor: &Descriptor) -> Result<Vec<u8>> {
+pub(crate) fn read_document(blobs: &dyn Store, descriptor: &Descriptor) -> Result<Vec<u8>> {
     let (digest, size) = (descriptor.digest(), descriptor.size());
     if size > DOCUMENT_SIZE {
         let message = format!("document {digest} has {size} bytes, the limit is {DOCUMENT_SIZE}");

@@ -59,7 +59,7 @@ pub(super) fn digest_of(reader: &mut dyn Read, algorithm: Algorithm) -> Result<(
 }
 
 /// Refuses a layer that is not the one that the config means.
-pub(super) fn check_diff_id(found: &Digest, expected: &DiffId) -> Result<()> {
+pub(crate) fn check_diff_id(found: &Digest, expected: &DiffId) -> Result<()> {
     if *found == expected.0 {
         return Ok(());
     }
@@ -68,7 +68,7 @@ pub(super) fn check_diff_id(found: &Digest, expected: &DiffId) -> Result<()> {
 }
 
 /// Refuses an image of which it is not clear what layers it has.
-pub(super) fn check_counts(layers: usize, diff_ids: usize) -> Result<()> {
+pub(crate) fn check_counts(layers: usize, diff_ids: usize) -> Result<()> {
     if layers == diff_ids {
         return Ok(());
     }

@@ -1,9 +1,11 @@
 //! What it is to import images.
 
+use std::fs::File;
 use std::io::Read;
 
 use oci_cas::Store;
 
+use super::in_place::{self, ArchiveBlobs};
 use super::join::{docker, legacy, oci};
 use super::members::Members;
 use super::{DockerArchive, OciArchive};
@@ -115,6 +117,35 @@ impl Importer for DockerArchive {
     ) -> Result<Vec<ImportedImage>> {
         import(input, blobs, &[Kind::Docker, Kind::Legacy])
     }
+}
+
+/// The formats of archives that a name of an image may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArchiveFormat {
+    /// Whatever it is.
+    Any,
+    /// `oci-archive:`: an image layout in a tar.
+    Oci,
+    /// `docker-archive:`: what `docker save` writes.
+    Docker,
+}
+
+/// Looks at the images of an archive in place, whose blobs are then read where they lie. `None` for a file that must be
+/// imported: compressed, or a pipe.
+pub(crate) fn open_in_place(
+    file: File,
+    format: ArchiveFormat,
+) -> Result<Option<(Vec<ImportedImage>, ArchiveBlobs)>> {
+    let kinds: &[Kind] = match format {
+        ArchiveFormat::Any => &KINDS,
+        ArchiveFormat::Oci => &[Kind::Layout, Kind::References],
+        ArchiveFormat::Docker => &[Kind::Docker, Kind::Legacy],
+    };
+    let Some((members, blobs)) = in_place::open(file)? else {
+        return Ok(None);
+    };
+    let images = join(&members, &blobs, kinds)?;
+    Ok(Some((images, blobs)))
 }
 
 fn import(

@@ -42,7 +42,7 @@ impl StoredBlob {
 
 /// Something in an archive that may matter.
 #[derive(Debug, PartialEq, Eq)]
-enum Member {
+pub(super) enum Member {
     Blob(StoredBlob),
     Document(Vec<u8>),
     /// The clean name of another member.
@@ -87,8 +87,23 @@ impl Members {
         Ok(collector.members)
     }
 
+    /// Counts a name that is kept beside the members.
+    pub(super) fn reserve(&mut self, name: &[u8]) -> Result<()> {
+        self.held += name.len() + OVERHEAD;
+        self.check_held()
+    }
+
+    fn check_held(&self) -> Result<()> {
+        if self.held <= HELD_SIZE {
+            return Ok(());
+        }
+        let message =
+            format!("names and documents of the archive take more than {HELD_SIZE} bytes");
+        Err(Error::new(ErrorKind::LimitExceeded, message))
+    }
+
     /// Takes a member. A name that is there already must mean the same.
-    fn insert(&mut self, name: Vec<u8>, member: Member) -> Result<()> {
+    pub(super) fn insert(&mut self, name: Vec<u8>, member: Member) -> Result<()> {
         let content = match &member {
             Member::Blob(_) => 0,
             Member::Document(bytes) | Member::Link(bytes) => bytes.len(),

@@ -20,6 +20,7 @@
 //! | `diff_id.rs` | whether the layers are those that a config means |
 //! | `import.rs` | [`Importer`], [`ImportedImage`], [`AnyArchive`] |
 //! | `members.rs` | one pass over an archive: blobs into the store, documents and links kept |
+//! | `in_place.rs` | a plain archive in a file: its blobs are read where they lie |
 //! | `name.rs` | names of members: what a name says of the content, names of images |
 //! | `format.rs` | compression, told by the first bytes |
 //! | `join/` | from members to images: `oci.rs`, `docker.rs`, `legacy.rs` |
@@ -43,6 +44,7 @@ mod docker;
 mod export;
 mod format;
 mod import;
+mod in_place;
 mod join;
 mod layout;
 mod members;
@@ -51,8 +53,13 @@ mod output;
 
 pub use docker::DockerArchive;
 pub use export::{ExportReport, ExportedImage, Exporter};
-pub use import::{AnyArchive, ImportedImage, Importer};
+pub use import::{AnyArchive, ArchiveFormat, ImportedImage, Importer};
 pub use layout::{Combined, OciArchive};
+
+pub(crate) use closure::{Closure, is_distributable, read_document};
+pub(crate) use diff_id::{check_counts, check_diff_id};
+pub(crate) use import::open_in_place;
+pub(crate) use name::{split_tag, without_names};
 
 /// Most bytes of one JSON document, as containerd has it.
 const DOCUMENT_SIZE: u64 = 20 << 20;

@@ -79,7 +79,7 @@ pub(super) fn blob_path(digest: &Digest) -> String {
 
 /// Splits the name of an image into repository and tag, if it has both: `host:5000/app` has no tag, `app@sha256:...`
 /// names content.
-pub(super) fn split_tag(name: &str) -> Option<(&str, &str)> {
+pub(crate) fn split_tag(name: &str) -> Option<(&str, &str)> {
     let (repository, tag) = name.rsplit_once(':')?;
     let whole = !repository.is_empty() && !tag.is_empty();
     (whole && !tag.contains('/') && !name.contains('@')).then_some((repository, tag))
@@ -100,7 +100,7 @@ pub(super) fn name_of(entry: &Descriptor) -> Option<&str> {
 }
 
 /// A descriptor without what names it in an index.
-pub(super) fn without_names(entry: &Descriptor) -> Value {
+pub(crate) fn without_names(entry: &Descriptor) -> Value {
     let mut value = entry.to_value();
     if let Some(raw) = value.as_object_mut()
         && let Some(Value::Object(annotations)) = raw.get_mut("annotations")

@@ -11,7 +11,7 @@ use crate::image::parse_json;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// How long a helper may take. It may ask its user.
-const TIME: Duration = Duration::from_mins(1);
+const TIME: Duration = Duration::from_secs(60);
 
 /// How often it is looked at meanwhile.
 const PAUSE: Duration = Duration::from_millis(5);

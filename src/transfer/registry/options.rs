@@ -18,7 +18,7 @@ const ROOTS: &[&str] = &[
 const CERTS_DIRS: &[&str] = &["/etc/containers/certs.d", "/etc/docker/certs.d"];
 
 /// How long nothing may come or go.
-const STALL: Duration = Duration::from_mins(2);
+const STALL: Duration = Duration::from_secs(120);
 
 /// How registries are asked.
 #[derive(Clone, Debug)]

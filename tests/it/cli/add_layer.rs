@@ -56,21 +56,24 @@ fn the_archive_is_stored_verbatim_on_top() {
 }
 
 #[test]
-fn what_is_no_archive_is_stored_with_a_warning() {
+fn what_is_no_archive_is_refused() {
     let scratch = Scratch::new();
     scratch.layout("x", &["a"]);
+    let whole = archive("one");
     scratch.write("junk", vec![b'j'; 2000]);
+    scratch.write("short", &whole[..300]);
+    scratch.write("gz", b"\x1f\x8b\x08 and so on");
+    for (file, words) in [
+        ("junk", "junk is not an"),
+        ("short", "short is not an"),
+        ("gz", "with gzip"),
+    ] {
+        let error = scratch.fails(&format!("raw add-layer --image x:a {file}"));
+        assert!(error.contains(words), "{error}");
+    }
+    assert!(layers(&scratch, "x:a").is_empty());
+    // Nothing at all is an archive of nothing, as tar sees it.
     scratch.write("empty", "");
-    let outcome = scratch.run("raw add-layer --compress none --image x:a junk");
-    assert_eq!((outcome.code, &*outcome.stdout), (0, ""));
-    assert!(
-        outcome
-            .stderr
-            .contains("junk is not an uncompressed tar archive"),
-        "{}",
-        outcome.stderr
-    );
-    assert_eq!(layers(&scratch, "x:a")[0]["diff_id"], digest(&[b'j'; 2000]));
     scratch.ok("raw add-layer --compress none --image x:a empty");
 }
 

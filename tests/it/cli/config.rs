@@ -86,7 +86,7 @@ fn clearing_comes_before_setting_and_keeps_the_rest() {
     scratch.ok("config --image x:a --no-history --config.label=a=1 --config.cmd=x --config.user=u --manifest.annotation k=v");
     scratch.ok(
         "config --image x:a --no-history --config.env NEW=1 --clear config.env --clear config.labels --clear config.user \
-         --clear manifest.annotations --clear created --config.entrypoint e",
+         --clear manifest.annotations --clear created --config.entrypoint e --keep-cmd",
     );
     let (manifest, config) = documents(&scratch.path("x"), "a");
     let expected = concat!(
@@ -96,6 +96,82 @@ fn clearing_comes_before_setting_and_keeps_the_rest() {
     );
     assert_eq!(config, expected);
     assert!(!manifest.contains("annotations"), "{manifest}");
+}
+
+#[test]
+fn a_new_entrypoint_clears_the_inherited_command_unless_that_is_given_or_kept() {
+    let scratch = Scratch::new();
+    plain(&scratch);
+    scratch.ok("config --image x:a --config.entrypoint old --config.cmd x --config.cmd y");
+    let config = |tag: &str| {
+        let (_, config) = documents(&scratch.path("x"), tag);
+        serde_json::from_str::<Value>(&config).unwrap()["config"].clone()
+    };
+    let cleared = scratch.run("config --image x:a --tag b --config.entrypoint new");
+    assert_eq!(cleared.code, 0);
+    assert!(
+        cleared.stderr.contains(r#"command ["x","y"]"#) && cleared.stderr.contains("--keep-cmd"),
+        "{}",
+        cleared.stderr
+    );
+    assert_eq!(config("b")["Entrypoint"], serde_json::json!(["new"]));
+    assert!(config("b").get("Cmd").is_none());
+    for (flags, cmd) in [
+        (
+            "--config.entrypoint new --keep-cmd",
+            serde_json::json!(["x", "y"]),
+        ),
+        (
+            "--config.entrypoint new --config.cmd z",
+            serde_json::json!(["z"]),
+        ),
+        ("--config.user u", serde_json::json!(["x", "y"])),
+    ] {
+        let kept = scratch.run(&format!("config --image x:a --tag c {flags}"));
+        assert_eq!((kept.code, &kept.stderr[..]), (0, ""), "{flags}");
+        assert_eq!(config("c")["Cmd"], cmd, "{flags}");
+    }
+}
+
+#[test]
+fn one_label_variable_port_volume_or_annotation_is_taken_out() {
+    let scratch = Scratch::new();
+    plain(&scratch);
+    scratch.ok(
+        "config --image x:a --config.label a.b=1 --config.label c=2 --clear config.env --config.env A=1 --config.env AB=2 \
+         --config.volume /x --config.volume /y --config.exposedports 80/tcp --config.exposedports 80/udp \
+         --manifest.annotation k.l=1 --manifest.annotation m=2 --index.annotation i=1 --index.annotation j=2",
+    );
+    scratch.ok(
+        "config --image x:a --clear config.labels.a.b --clear config.env.A --clear config.volume./x \
+         --clear config.exposedports.80 --clear manifest.annotations.k.l --clear index.annotations.i \
+         --clear config.labels.none",
+    );
+    let (manifest, config) = documents(&scratch.path("x"), "a");
+    let config = serde_json::from_str::<Value>(&config).unwrap()["config"].clone();
+    assert_eq!(
+        config,
+        serde_json::json!({"Labels": {"c": "2"}, "Env": ["AB=2"], "Volumes": {"/y": {}}, "ExposedPorts": {"80/udp": {}}})
+    );
+    let manifest: Value = serde_json::from_str(&manifest).unwrap();
+    assert_eq!(manifest["annotations"], serde_json::json!({"m": "2"}));
+    let annotations = scratch.ok("config --image x:a --get index.annotations --json");
+    let annotations: Value = serde_json::from_str(&annotations).unwrap();
+    assert_eq!(
+        (annotations.get("i"), &annotations["j"]),
+        (None, &Value::from("2"))
+    );
+    // The last one takes the member with it.
+    scratch.ok("config --image x:a --clear config.volume./y");
+    let (_, config) = documents(&scratch.path("x"), "a");
+    assert!(!config.contains("Volumes"), "{config}");
+    let wrong = scratch
+        .run("config --image x:a --clear index.annotations.org.opencontainers.image.ref.name");
+    assert!(
+        wrong.code != 0 && wrong.stderr.contains("is the tag"),
+        "{}",
+        wrong.stderr
+    );
 }
 
 /// umoci issue 352, and its loss of `variant` and invention of `created`.

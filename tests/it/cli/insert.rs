@@ -63,6 +63,9 @@ fn files_trees_and_links_come_at_their_targets() {
         ("--parents source/file /p/q/r", "A /p\nA /p/q\nA /p/q/r\n"),
         ("source/tree /", "A /sub\nA /sub/1\n"),
         ("source/tree/../file /new", "A /new\n"),
+        ("source/file /", "A /file\n"),
+        ("source/file /d/", "A /d/file\n"),
+        ("--parents source/file /d/new", "A /d/new\n"),
         ("--whiteout=false source/file /new", "A /new\n"),
     ] {
         assert_eq!(inserted(&scratch, arguments), expected, "{arguments}");
@@ -204,7 +207,9 @@ fn what_cannot_be_inserted_leaves_the_layout_alone() {
         ("source/file /f source/none /g", "none"),
         ("source/bad /f", ".wh.x"),
         ("source/file /.wh.f", ".wh.f"),
-        ("source/file /", "root"),
+        ("source/file /d", "a directory with 1 name in it"),
+        ("source/file /g/", "not a directory"),
+        ("source/file /g/x", "/g is a file"),
         ("--whiteout /", "root"),
         ("--whiteout /d/..", "root"),
         ("--whiteout source/file /f", "positional"),

@@ -237,5 +237,5 @@ fn members_that_nobody_knows_survive_tag_remove_and_new() {
     assert_eq!(after["org.example.extra"], index["org.example.extra"]);
     assert_eq!(after["manifests"][0], index["manifests"][1]);
     assert_eq!(after["manifests"][1], index["manifests"][2]);
-    assert_eq!(scratch.ok("ls --layout x"), "a\nb\nc\n");
+    assert_eq!(scratch.run("ls --layout x").stdout, "a\nb\nc\n");
 }

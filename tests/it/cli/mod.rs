@@ -2,17 +2,23 @@
 
 mod add_layer;
 mod cat;
+mod completion;
 mod concurrent;
 mod config;
 mod diff;
 mod files;
 mod flags;
+mod foreign;
 mod gc;
 mod help;
+mod hints;
 mod insert;
+mod json;
 mod layers;
 mod layout;
 mod log;
+mod manual;
+mod progress;
 mod raw;
 mod rebase;
 mod repack;

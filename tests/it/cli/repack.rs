@@ -168,10 +168,51 @@ fn masks_leave_changes_out() {
             "C /\nC /d\nA /d/new\nA /g2\n",
         ),
     ] {
-        scratch.ok(&format!("repack --image x:b {flags} b"));
+        assert_eq!(
+            scratch.run(&format!("repack --image x:b {flags} b")).code,
+            0
+        );
         assert_eq!(scratch.ok("diff --image x:a x:b"), expected, "{flags}");
     }
-    scratch.ok("repack --image x:b --mask-path g --mask-path h --mask-path g2 --mask-path . b");
+    // How much is left out is said in a line.
+    let said = |flags: &str| scratch.run(&format!("repack --image x:b {flags} b")).stderr;
+    for (flags, expected) in [
+        (
+            "",
+            "2 changes are left out below masked paths and volumes of the image: /d\n",
+        ),
+        (
+            "--mask-path g2",
+            "3 changes are left out below masked paths and volumes of the image: /g2, /d\n",
+        ),
+        ("--no-mask-volumes", ""),
+        (
+            "--refresh-bundle",
+            "2 changes are left out below masked paths and volumes of the image: /d\n",
+        ),
+        ("", ""),
+    ] {
+        let said = said(flags);
+        assert!(
+            said.ends_with(expected) && said.is_empty() == expected.is_empty(),
+            "{flags}: {said}"
+        );
+    }
+}
+
+#[test]
+fn masks_never_leave_out_the_root() {
+    let scratch = unpacked();
+    scratch.write("b/rootfs/g", "TWO");
+    scratch.write("b/rootfs/g2", "2");
+    let masks = "--mask-path g --mask-path h --mask-path g2 --mask-path .";
+    let outcome = scratch.run(&format!("repack --image x:b {masks} b"));
+    assert_eq!(outcome.code, 0);
+    assert!(
+        outcome.stderr.contains("3 changes are left out"),
+        "{}",
+        outcome.stderr
+    );
     let count = layers(&scratch, "x:b").len();
     assert_eq!(count, 3, "the root itself is no mask, and has changed");
 }

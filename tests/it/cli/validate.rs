@@ -14,7 +14,7 @@ fn a_sound_layout_has_no_findings() {
     assert_eq!(scratch.ok("validate --image x:a"), "");
     assert_eq!(
         scratch.ok("validate --layout x --json"),
-        "{\"findings\":[]}\n"
+        "{\"schema_version\":1,\"findings\":[]}\n"
     );
 }
 

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::script::options;
 use super::sha256;
+use crate::support::{Layer, Outcome, Scratch, store_layers};
 
 /// How a registry is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -346,4 +347,89 @@ fn a_registry_with_a_password_is_asked_with_it() {
         password: "secret".to_owned(),
     });
     round_trip(&server, with);
+}
+
+/// The command with a layout that keeps what it fetches, and `TMPDIR` in the scratch directory.
+fn run(scratch: &Scratch, line: &str) -> Outcome {
+    let mut command = scratch.command(line.split_whitespace());
+    command.env("XDG_CACHE_HOME", scratch.path("cache"));
+    command.env("TMPDIR", scratch.path(""));
+    Outcome::of(&mut command)
+}
+
+#[track_caller]
+fn ok(scratch: &Scratch, line: &str) -> String {
+    let outcome = run(scratch, line);
+    assert_eq!((outcome.code, &*outcome.stderr), (0, ""), "{line}");
+    outcome.stdout
+}
+
+#[test]
+fn the_command_pushes_pulls_and_unpacks_in_one_pass() {
+    let Some(server) = Server::start(How::Plain) else {
+        return;
+    };
+    let scratch = Scratch::new();
+    scratch.layout("x", &[]);
+    let lines: Vec<String> = (0..150_000).map(|number| format!("{number:7}\n")).collect();
+    let text = lines.concat();
+    let layers = [
+        Layer::default().dir("d").file("d/one", &text),
+        Layer::default().file("two", &text),
+        Layer::default().file("d/.wh.one", "").file("three", "3"),
+    ];
+    store_layers(&scratch.path("x"), "a", &layers);
+    let image = format!("docker://localhost:{}/team/app", server.port);
+    let insecure = "--tls-verify=false";
+    ok(&scratch, &format!("copy {insecure} x:a {image}:1"));
+    let listed = scratch.ok("files -l -R --image x:a");
+    assert_eq!(
+        ok(
+            &scratch,
+            &format!("files {insecure} -l -R --image {image}:1")
+        ),
+        listed
+    );
+
+    ok(
+        &scratch,
+        &format!("unpack {insecure} --rootless --image {image}:1 bundle"),
+    );
+    assert_eq!(scratch.read("bundle/rootfs/two"), text);
+    assert!(!scratch.path("bundle/rootfs/d/one").exists());
+    // All was kept on the way, and is whole.
+    let kept = "cache/bundle/images";
+    scratch.ok(&format!("validate --layout {kept}"));
+    let name = scratch.ok(&format!("ls --layout {kept}"));
+    assert_eq!(name, format!("localhost:{}/team/app:1\n", server.port));
+    assert_eq!(
+        scratch.ok(&format!("files -l -R --image {kept}:{}", name.trim())),
+        listed
+    );
+
+    // A copy to a layout goes there directly; another repository takes the layers over.
+    let report = |line: String| -> Value { serde_json::from_str(&ok(&scratch, &line)).unwrap() };
+    let copied = report(format!("copy {insecure} --json {image}:1 y:b"));
+    // The manifest is there before the copy begins.
+    assert_eq!(copied["copied"], 4);
+    assert_eq!(scratch.ok("files -l -R --image y:b"), listed);
+    let moved = report(format!("copy {insecure} --json {image}:1 {image}-2:x"));
+    assert_eq!(
+        (&moved["copied"], &moved["existing"]),
+        (&0.into(), &4.into())
+    );
+    let again = report(format!("copy {insecure} --json x:a {image}:2"));
+    assert_eq!(
+        (&again["copied"], &again["existing"]),
+        (&0.into(), &4.into())
+    );
+
+    // Without the registry, what is kept does.
+    let missing = run(&scratch, &format!("files {insecure} --image {image}:none"));
+    assert_eq!(missing.code, 1);
+    assert!(
+        missing.stderr.contains("MANIFEST_UNKNOWN"),
+        "{}",
+        missing.stderr
+    );
 }

@@ -2,6 +2,8 @@
 
 mod image;
 mod layer;
+#[path = "../../schema.rs"]
+pub mod schema;
 mod scratch;
 
 pub use image::{Image, descriptor, put};

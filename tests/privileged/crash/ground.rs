@@ -273,7 +273,7 @@ impl Drop for Ground {
 /// a reader of `/proc`, and that may be after the process is gone: so it may be busy for a moment.
 #[track_caller]
 fn unmount(mount: &Path) {
-    let end = Instant::now() + Duration::from_mins(1);
+    let end = Instant::now() + Duration::from_secs(60);
     loop {
         let output = Bounded::new("umount", LONG).arg(mount).output();
         if output.status.success() {

@@ -35,7 +35,7 @@ fn start(ground: &Ground, arguments: &[&str], environment: &[(&str, &str)]) -> C
 /// Waits for all of them, ten minutes at most.
 #[track_caller]
 fn outputs(mut children: Vec<Child>) -> Vec<Output> {
-    let end = Instant::now() + Duration::from_mins(10);
+    let end = Instant::now() + Duration::from_secs(600);
     // None says so much that it would have to wait for somebody to read it.
     while children
         .iter_mut()

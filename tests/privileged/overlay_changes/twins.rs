@@ -279,7 +279,7 @@ fn pack(root: &Path, changes: &Changes) -> Vec<u8> {
     };
     let root = Root::open(root, Access::Plain).unwrap();
     let mut layer = Vec::new();
-    let Changes { changes, links } = changes;
+    let Changes { changes, links, .. } = changes;
     let packed = &mut |_| {};
     if links.is_empty() {
         generate_layer(&mut layer, &root, changes, &options, &Silent, packed).unwrap();

@@ -3,9 +3,10 @@
 
 use std::fs;
 use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 
-use crate::edit::{blob_path, document, index_entry, set_xattr, sh};
-use crate::machine::{names_in, said};
+use crate::edit::{blob_path, diff_ids, document, index_entry, set_xattr, sh, top_names};
+use crate::machine::{Bounded, names_in, said};
 use crate::tree::Tree;
 
 use super::pair::{Pair, image};
@@ -19,7 +20,7 @@ fn assert_refused(pair: &Pair, what: &str, words: &[&str]) {
 }
 
 #[track_caller]
-fn assert_one_refused(pair: &Pair, bundle: &std::path::Path, what: &str, words: &[&str]) {
+fn assert_one_refused(pair: &Pair, bundle: &Path, what: &str, words: &[&str]) {
     let shown = bundle.display();
     let before = Tree::read(&bundle.join("rootfs"));
     let blobs = || names_in(&pair.layout().join("blobs/sha256"));
@@ -42,14 +43,103 @@ fn assert_one_refused(pair: &Pair, bundle: &std::path::Path, what: &str, words: 
 
 #[test]
 #[ignore = "needs root: run with -- --include-ignored"]
-fn a_socket_is_refused_in_both_shapes() {
+fn sockets_are_left_out_in_both_shapes() {
     let pair = Pair::new(image(), &[]);
+    // New, in the place of a file, and in that of a directory with something in it.
+    pair.edit("rm -r f top; touch -d @1600000000 . d");
     for rootfs in pair.rootfs() {
-        drop(UnixListener::bind(rootfs.join("d/socket")).unwrap());
+        for name in ["d/socket", "f", "top"] {
+            drop(UnixListener::bind(rootfs.join(name)).unwrap());
+        }
     }
-    assert_refused(&pair, "a socket", &["d/socket", "socket"]);
-    pair.edit("rm d/socket; echo x >f");
-    pair.repack("without the socket", &[]);
+    pair.edit("touch -d @1600000000 . d");
+    let tag = pair.repack("without the sockets", &[]);
+    let names = top_names(&pair.layout(), &tag);
+    for gone in [".wh.f", ".wh.top"] {
+        assert!(names.iter().any(|name| name == gone), "{gone} in {names:?}");
+    }
+    assert!(
+        !names
+            .iter()
+            .any(|name| name.contains("socket") || name.starts_with("top")),
+        "{names:?}"
+    );
+    for bundle in [&pair.flat, &pair.overlay] {
+        let output = pair.run_repack(bundle, "again", &[], "2000000000");
+        let said = said(&output);
+        assert!(output.status.success(), "{said}");
+        for socket in [
+            "/d/socket is a socket",
+            "/f is a socket",
+            "/top is a socket",
+        ] {
+            assert!(said.contains(socket), "no {socket} in {said}");
+        }
+    }
+}
+
+/// What is mounted in a root file system is neither packed, nor does it hide what lies beneath.
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn mounts_are_left_out_in_both_shapes_and_named() {
+    let pair = Pair::new(image(), &[]);
+    pair.edit("echo x >new; echo beneath >d/beneath; touch -d @1600000000 . d new d/beneath");
+    let expected = pair.repack("without mounts", &[]);
+    let expected = diff_ids(&pair.layout(), &expected);
+    let host = pair.scratch.path("host");
+    sh(
+        &pair.scratch.path(""),
+        "mkdir -p host/sub; echo secret >host/secret; echo other >file",
+    );
+    let file = pair.scratch.path("file");
+    for (index, bundle) in [&pair.flat, &pair.overlay].into_iter().enumerate() {
+        let rootfs = bundle.join("rootfs");
+        let _mounts = [
+            Bind::mount(&host, &rootfs.join("d")),
+            Bind::mount(&file, &rootfs.join("new")),
+        ];
+        // One on top of another is not seen, and not told.
+        let _nested = Bind::mount(&host, &rootfs.join("d/sub"));
+        for flags in [&[][..], &["--verify"], &["--refresh-bundle"]] {
+            let tag = format!("mounted-{index}-{}", flags.len());
+            let output = pair.run_repack(bundle, &tag, flags, "2000000000");
+            let said = said(&output);
+            assert!(output.status.success(), "{said}");
+            assert_eq!(
+                diff_ids(&pair.layout(), &tag),
+                expected,
+                "{bundle:?} {flags:?}"
+            );
+            assert!(
+                said.contains("/d is a mount") && said.contains("/new is a mount"),
+                "{said}"
+            );
+            assert!(!said.contains("/d/sub"), "{said}");
+        }
+    }
+    // Refreshed beneath the mounts, nothing has changed.
+    let tag = pair.repack("afterwards", &[]);
+    assert_eq!(diff_ids(&pair.layout(), &tag), expected);
+}
+
+/// A bind mount that is gone when the test ends.
+struct Bind(PathBuf);
+
+impl Bind {
+    fn mount(source: &Path, target: &Path) -> Self {
+        Bounded::new("mount", 60)
+            .args(&["--bind"])
+            .arg(source)
+            .arg(target)
+            .succeed();
+        Self(target.to_owned())
+    }
+}
+
+impl Drop for Bind {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(&self.0).status();
+    }
 }
 
 #[test]

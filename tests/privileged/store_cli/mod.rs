@@ -2,10 +2,12 @@
 //!
 //! - `listing`: what is there, containers and names
 //! - `content`: what containers have changed, as lists, layers, images and archives
+//! - `json`: every document is as its schema says
 //! - `repair`: what a check finds, and what a repair puts right
 //! - `unshare`: commands in a user namespace
 
 mod content;
+mod json;
 mod listing;
 mod repair;
 mod unshare;

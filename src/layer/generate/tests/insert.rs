@@ -23,10 +23,11 @@ fn the_root_of_the_image_keeps_its_metadata() {
     fixture.file("src/etc/motd", "1");
     let items = fixture.insert(&[fixture.tree("src", "/")], |_| {}).unwrap();
     assert_eq!(names(&items), ["etc/", "etc/motd"]);
-    let error = fixture
+    // A file goes into it, as with cp.
+    let items = fixture
         .insert(&[fixture.tree("src/etc/motd", "/")], |_| {})
-        .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        .unwrap();
+    assert_eq!(names(&items), ["motd"]);
 }
 
 #[test]
@@ -236,11 +237,243 @@ fn a_path_that_no_reader_takes_is_refused() {
 fn an_error_names_the_source_and_the_path_in_the_image() {
     let fixture = Fixture::new();
     fixture.file("src/sub/f", "1");
-    let socket = fixture.dir.path().join("src/sub/socket");
-    let _socket = UnixListener::bind(&socket).unwrap();
+    let source = fixture.file("src/sub/.wh.f", "1");
     let error = fixture
         .insert(&[fixture.tree("src", "/opt")], |_| {})
         .unwrap_err();
-    let start = format!("insert {}: pack opt/sub/socket: ", socket.display());
+    let start = format!("insert {}: pack opt/sub/.wh.f: ", source.display());
     assert!(error.chain().starts_with(&start), "{}", error.chain());
+}
+
+#[test]
+fn sockets_in_a_tree_are_left_out_with_a_warning() {
+    let fixture = Fixture::new();
+    fixture.file("src/sub/f", "1");
+    let _socket = UnixListener::bind(fixture.dir.path().join("src/sub/socket")).unwrap();
+    let image = Image::new(&[]);
+    let (items, warnings) = image
+        .insert(&fixture, &[fixture.tree("src", "/opt")])
+        .unwrap();
+    assert_eq!(names(&items), ["opt/", "opt/sub/", "opt/sub/f"]);
+    assert!(
+        warnings.contains("src/sub/socket: it is a socket"),
+        "{warnings}"
+    );
+}
+
+/// What an image has.
+struct Image(crate::layer::view::View);
+
+impl Image {
+    /// Each entry is a name, and a link's target behind an arrow; directories end in a slash.
+    fn new(entries: &[&str]) -> Self {
+        let mut writer = crate::archive::Writer::new(Vec::new());
+        for text in entries {
+            let (path, link) = text.split_once(" -> ").unwrap_or((text, ""));
+            let kind = match (path.ends_with('/'), link.is_empty()) {
+                (true, _) => EntryKind::Directory,
+                (_, false) => EntryKind::Symlink,
+                _ => EntryKind::File,
+            };
+            let mode = if path == "tmp/" { 0o1777 } else { 0o755 };
+            let entry = Entry {
+                path: path.into(),
+                kind,
+                mode,
+                uid: 0,
+                gid: 0,
+                size: 0,
+                mtime: FileTime::zero(),
+                atime: None,
+                link: link.into(),
+                device: (0, 0),
+                xattrs: Vec::new(),
+                sparse: false,
+            };
+            writer.entry(&entry).unwrap();
+        }
+        let layer = writer.finish().unwrap();
+        let mut view = crate::layer::view::View::new();
+        view.add_layer(&layer[..], &crate::layer::view::ViewOptions::default())
+            .unwrap();
+        Self(view)
+    }
+
+    /// Inserts, with the owner 0:0 and the mode 0755 for all, and `parents`.
+    fn insert(&self, fixture: &Fixture, insertions: &[Insertion]) -> Result<(Vec<Item>, String)> {
+        let options = InsertOptions {
+            generate: fixture.options.clone(),
+            owner: Some((0, 0)),
+            mode: Some(0o755),
+            parents: true,
+        };
+        let (mut out, warnings) = (Vec::new(), Warnings::default());
+        let view = self.0.clone();
+        generate_insert_layer_on(&mut out, insertions, view, &options, &warnings)?;
+        Ok((read(&out), warnings.text()))
+    }
+}
+
+#[test]
+fn what_an_image_has_is_not_lost_silently() {
+    let fixture = Fixture::new();
+    fixture.file("f", "1");
+    fixture.file("dir/x", "1");
+    symlink("f", fixture.path("link")).unwrap();
+    let image = Image::new(&[
+        "tmp/",
+        "opt/",
+        "opt/keep",
+        "usr/",
+        "usr/bin/",
+        "usr/bin/sh",
+        "bin -> usr/bin",
+        "dangling -> none",
+        "root -> /",
+        "to-file -> opt/keep",
+        "file",
+    ]);
+    // Source, target, and what is in the layer; or, with a ! the word of an error, with a ? that of a warning.
+    for (source, target, expected) in [
+        ("f", "/opt/", "opt/f"),
+        ("f", "/opt/.", "opt/f"),
+        ("f", "/bin/", "usr/bin/f"),
+        ("f", "/bin/f", "bin/f"),
+        ("f", "/root/", "f"),
+        ("f", "/", "f"),
+        ("f", "/new/", "new/ new/f"),
+        ("f", "/file", "file"),
+        ("f", "/opt/new", "opt/new"),
+        ("f", "/opt/a/b", "opt/a/ opt/a/b"),
+        ("dir", "/opt", "opt/ opt/x"),
+        ("dir", "/opt/", "opt/ opt/x"),
+        ("dir", "/bin/", "usr/bin/ usr/bin/x"),
+        ("dir", "/root/", "x"),
+        ("dir/x", "/tmp/x", "tmp/x"),
+        ("link", "/dangling", "dangling"),
+        ("link", "/bin/", "usr/bin/link"),
+        ("f", "/opt", "!a directory with 1 name in it"),
+        ("link", "/opt", "!a directory with 1 name in it"),
+        (
+            "f",
+            "/bin",
+            "!a symbolic link to usr/bin there, which leads to a directory",
+        ),
+        ("dir", "/bin", "!a symbolic link to usr/bin"),
+        ("dir", "/file", "?a file of 0 bytes"),
+        ("dir", "/to-file", "?a symbolic link to opt/keep"),
+        ("f", "/file/", "!not a directory"),
+        ("dir", "/to-file/", "!not a directory"),
+        ("f", "/file/f", "!/file is a file"),
+        ("f", "/to-file/f", "!/to-file is a file"),
+        ("f", "/to-file", "?a symbolic link to opt/keep"),
+        ("f", "/dangling", "?a symbolic link to none"),
+        ("link", "/file", "?a file of 0 bytes"),
+        ("dir", "/tmp", "?with mode 1777 and owner 0:0 gets 0755"),
+    ] {
+        let result = image.insert(&fixture, &[fixture.tree(source, target)]);
+        let what = format!("{source} {target}");
+        if let Some(word) = expected.strip_prefix('!') {
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{what}");
+            assert!(error.chain().contains(word), "{what}: {}", error.chain());
+            continue;
+        }
+        let (items, warnings) = result.unwrap();
+        if let Some(word) = expected.strip_prefix('?') {
+            assert!(warnings.contains(word), "{what}: {warnings}");
+        } else {
+            assert_eq!(names(&items).join(" "), expected, "{what}");
+            assert_eq!(warnings, "", "{what}");
+        }
+    }
+}
+
+#[test]
+fn what_is_deep_in_a_tree_is_compared_too_unless_it_is_hidden() {
+    let fixture = Fixture::new();
+    fixture.file("src/lib/x", "1");
+    fixture.file("new/a/lib", "1");
+    let image = Image::new(&["usr/", "usr/lib/", "lib -> usr/lib", "a/", "a/lib/"]);
+    let error = image
+        .insert(&fixture, &[fixture.tree("src", "/")])
+        .unwrap_err();
+    assert!(
+        error
+            .chain()
+            .contains("/lib: the image has a symbolic link"),
+        "{}",
+        error.chain()
+    );
+    let error = image
+        .insert(&fixture, &[fixture.tree("new/a", "/a")])
+        .unwrap_err();
+    assert!(
+        error
+            .chain()
+            .contains("/a/lib: the image has an empty directory"),
+        "{}",
+        error.chain()
+    );
+    let opaque = tree(&fixture.path("new/a"), "/a", true);
+    assert!(image.insert(&fixture, &[opaque]).is_ok());
+    let hidden = [whiteout("/lib"), fixture.tree("src", "/")];
+    assert!(image.insert(&fixture, &hidden).is_ok());
+}
+
+#[test]
+fn what_is_inserted_first_is_there_for_what_comes_next() {
+    let fixture = Fixture::new();
+    fixture.file("f", "1");
+    fixture.file("dir/x", "1");
+    symlink("dir/new", fixture.path("link")).unwrap();
+    let image = Image::new(&["dir/"]);
+    let insertions = [
+        fixture.tree("dir", "/dir/new"),
+        fixture.tree("link", "/l"),
+        fixture.tree("f", "/l/"),
+        fixture.tree("f", "/dir/new/"),
+    ];
+    let (items, _) = image.insert(&fixture, &insertions).unwrap();
+    assert_eq!(
+        names(&items),
+        ["dir/new/", "dir/new/x", "l", "dir/new/f", "dir/new/f"]
+    );
+    let again = [fixture.tree("dir", "/d"), fixture.tree("f", "/d")];
+    let error = image.insert(&fixture, &again).unwrap_err();
+    assert!(
+        error.chain().contains("a directory with 1 name"),
+        "{}",
+        error.chain()
+    );
+}
+
+#[test]
+fn root_is_told_whose_owner_rootless_throws_away() {
+    if !crate::fs::probe::is_superuser() {
+        return;
+    }
+    let fixture = Fixture::new();
+    for name in ["a", "b", "c"] {
+        let file = fixture.file(&format!("src/{name}"), "1");
+        std::os::unix::fs::chown(file, Some(if name == "a" { 0 } else { 7 }), Some(0)).unwrap();
+    }
+    let warned = |owner| {
+        let mut options = InsertOptions {
+            generate: fixture.options.clone(),
+            owner,
+            ..InsertOptions::default()
+        };
+        options.generate.map_options.rootless = true;
+        let warnings = Warnings::default();
+        let insertions = [fixture.tree("src", "/x")];
+        generate_insert_layer(std::io::sink(), &insertions, &options, &warnings).unwrap();
+        warnings.text()
+    };
+    assert!(
+        warned(None).contains("the owner of x/b and 1 more entry is thrown away"),
+        "{}",
+        warned(None)
+    );
+    assert_eq!(warned(Some((1, 2))), "");
 }

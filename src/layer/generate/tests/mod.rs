@@ -190,6 +190,12 @@ fn set_xattr(path: &Path, name: &str, value: &[u8]) -> bool {
 #[derive(Default)]
 struct Warnings(Mutex<Vec<String>>);
 
+impl Warnings {
+    fn text(self) -> String {
+        self.0.into_inner().unwrap().join("\n")
+    }
+}
+
 impl Progress for Warnings {
     fn event(&self, event: progress::Event<'_>) {
         if let progress::Event::Message(message) = event
