@@ -32,7 +32,7 @@
 //! | level | rooms |
 //! |---|---|
 //! | command | `cli`, in the binary only: arguments, log lines, progress bars, exit codes |
-//! | verbs | [`ops`] |
+//! | verbs | [`ops`]; `serve` (feature `serve`): the store as containerd's snapshotter and differ |
 //! | bundle | [`bundle`]: `umoci.json` and `config.json` |
 //! | other systems' contracts | `compat` (feature `compat`): the graph driver, overmount's repository, guardian's root file systems |
 //! | on the store | [`snapshots`]: containerd's snapshots; [`transfer`]: archives in and out |
@@ -68,6 +68,8 @@ pub mod mtree;
 pub mod ops;
 pub mod overlay;
 pub mod progress;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod snapshots;
 pub mod store;
 pub mod transfer;

@@ -6,6 +6,8 @@ use oci_bundle::{Error, ErrorKind, Result, ResultExt};
 use super::exit::Exit;
 use super::log::Threshold;
 use super::progress_lines::Lines;
+#[cfg(feature = "serve")]
+use super::serve;
 use super::ui::Ui;
 use super::{
     cat, completion, config, copy, diff, export, files, gc, index, init, insert, layers, list,
@@ -64,6 +66,8 @@ enum Command {
     #[command(name = "__complete", hide = true)]
     Complete(completion::CompleteArgs),
     Man(manual::Args),
+    #[cfg(feature = "serve")]
+    Serve(Box<serve::Args>),
     Config(Box<config::Args>),
     Unpack(unpack::Args),
     Repack(Box<repack::Args>),
@@ -130,6 +134,15 @@ impl App {
         matches!(self.command, Command::Unshare(_))
     }
 
+    /// Whether the command handles all signals itself.
+    pub fn takes_signals(&self) -> bool {
+        #[cfg(feature = "serve")]
+        if let Command::Serve(args) = &self.command {
+            return args.takes_signals();
+        }
+        false
+    }
+
     /// Runs the command that the arguments name; `program` is the name that the program was called by.
     pub fn run(&self, program: &str, ui: &Ui) -> Result<Exit> {
         match &self.command {
@@ -139,6 +152,8 @@ impl App {
             Command::Completion(args) => completion::run(args, program, ui),
             Command::Complete(args) => completion::complete(args, ui),
             Command::Man(args) => manual::run(args, ui),
+            #[cfg(feature = "serve")]
+            Command::Serve(args) => serve::run(args, ui, self.globals.threshold()?),
             Command::Config(args) => config::run(args, ui),
             Command::Index(command) => command.run(ui),
             Command::Copy(args) => copy::run(args, ui),

@@ -10,7 +10,7 @@
 //! - stdout is data, stderr is talk. Both go through [`ui::Ui`]; nothing here calls `println!` or exits.
 //! - The environment is read here only: `SOURCE_DATE_EPOCH`, `NO_COLOR` and `TERM`; in `store_args.rs` what says where
 //!   the store is, and `BUNDLE_MOUNT_API`, `BUNDLE_NO_IDMAP` and `BUNDLE_FAULT`, which are for tests; `SHELL` in
-//!   `unshare.rs`.
+//!   `unshare.rs`; in `serve.rs` what systemd tells a service, `LISTEN_PID`, `LISTEN_FDS` and `NOTIFY_SOCKET`.
 //! - The program answers under the name that it was called by, so a symlink named `umoci` is a drop-in for umoci.
 
 #![allow(
@@ -50,6 +50,8 @@ mod rebase;
 mod remove;
 mod remove_bundle;
 mod repack;
+#[cfg(feature = "serve")]
+mod serve;
 mod signals;
 mod size;
 mod source_args;

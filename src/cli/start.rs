@@ -112,7 +112,9 @@ fn run(program: &str, tree: &clap::Command, argv: Vec<OsString>) -> Result<Exit>
         ));
     }
     // Without it, a signal leaves what the next run sweeps up.
-    let watched = if app.leaves_signals() {
+    let watched = if app.takes_signals() {
+        Ok(())
+    } else if app.leaves_signals() {
         signals::leave_to_others()
     } else {
         signals::watch()

@@ -35,6 +35,7 @@
 //! | `mount/` | overlays, bind mounts, id-mapped mounts |
 //! | `userns.rs` | a command of an ordinary user's with many ids |
 //! | `program.rs`, `thread.rs` | other programs, waited for within bounds; threads, which may be refused |
+//! | `socket.rs` | a unix socket with a name |
 //! | `syscall.rs` | what needs `unsafe` |
 
 pub mod atomic;
@@ -64,6 +65,7 @@ pub mod quota;
 mod reader;
 mod remove;
 mod root;
+pub mod socket;
 pub mod staging;
 mod stale;
 mod stat;

@@ -31,6 +31,25 @@ pub fn private_umask() -> Result<()> {
     Ok(())
 }
 
+/// A descriptor that the process was started with, as the one who started it promised.
+///
+/// # Errors
+///
+/// `EBADF` if there is none of that number, or if it was taken before: a descriptor has one owner.
+pub(super) fn inherited(number: std::os::fd::RawFd) -> Result<OwnedFd, Errno> {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+    // SAFETY: it is only asked for its flags, for which any number is fine.
+    let flags = rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number.max(0)) })?;
+    if number < 3 || IS_TAKEN.swap(true, Ordering::SeqCst) {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: it is open, and by the promise nobody else's in this process; it is taken once.
+    let fd = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&fd, flags | rustix::io::FdFlags::CLOEXEC)?;
+    Ok(fd)
+}
+
 /// Locks an open file as a whole, or unlocks it, for its open file description (`F_OFD_SETLK`, and `F_OFD_SETLKW` to
 /// wait). `kind` is `libc::F_RDLCK`, `F_WRLCK` or `F_UNLCK`.
 pub(super) fn lock_description(fd: BorrowedFd<'_>, kind: i32, wait: bool) -> Result<(), Errno> {

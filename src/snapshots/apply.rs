@@ -22,7 +22,7 @@ use crate::progress::Silent;
 use crate::store::{LayerProvider, Reason};
 
 /// The label by which a snapshotter may know what a snapshot is going to be.
-const TARGET: &str = "containerd.io/snapshot.ref";
+pub(super) const TARGET: &str = "containerd.io/snapshot.ref";
 /// The label that tells the topmost layer of a committed snapshot.
 const DIFF_ID: &str = "containerd.io/snapshot/diff-id";
 
@@ -77,17 +77,39 @@ pub struct BlobApplier<'a> {
 
 impl Applier for BlobApplier<'_> {
     fn apply(&self, blob: &Descriptor, onto: &[Mount], algorithm: Algorithm) -> Result<Descriptor> {
-        let root = Root::from_dir(self.mounter.open(onto)?, Access::Plain)?;
-        let source = BlobLayer::open(self.blobs, blob)?;
-        let mut stream = None;
-        let options = ApplyOptions::default();
-        let layers = std::iter::once(Ok((algorithm, source)));
-        layer::apply_layers(layers, &root, &options, &Silent, |applied| {
-            stream = Some(Descriptor::new(LAYER, applied.digest, applied.size));
-            Ok(())
-        })?;
-        stream.ok_or_else(|| Error::new(ErrorKind::Io, "the layer was not applied"))
+        let source = || BlobLayer::open(self.blobs, blob);
+        apply_to_mounts(self.mounter, onto, algorithm, source)
     }
+}
+
+/// Applies a layer that a reader yields to what mounts show.
+pub(crate) fn apply_reader(
+    mounter: &dyn Mounter,
+    onto: &[Mount],
+    blob: &Descriptor,
+    reader: Box<dyn Read + Send>,
+) -> Result<Descriptor> {
+    apply_to_mounts(mounter, onto, Algorithm::Sha256, || {
+        BlobLayer::new(reader, blob)
+    })
+}
+
+fn apply_to_mounts(
+    mounter: &dyn Mounter,
+    onto: &[Mount],
+    algorithm: Algorithm,
+    source: impl FnOnce() -> Result<BlobLayer>,
+) -> Result<Descriptor> {
+    let root = Root::from_dir(mounter.open(onto)?, Access::Plain)?;
+    let source = source()?;
+    let mut stream = None;
+    let options = ApplyOptions::default();
+    let layers = std::iter::once(Ok((algorithm, source)));
+    layer::apply_layers(layers, &root, &options, &Silent, |applied| {
+        stream = Some(Descriptor::new(LAYER, applied.digest, applied.size));
+        Ok(())
+    })?;
+    stream.ok_or_else(|| Error::new(ErrorKind::Io, "the layer was not applied"))
 }
 
 /// Brings a layer on top of a chain of others, bottom first, whose snapshot is there.
@@ -273,28 +295,46 @@ impl Read for SharedBlob {
 }
 
 /// The uncompressed stream of a blob whose digest and size are checked.
-struct BlobLayer {
+pub(super) struct BlobLayer {
     decoder: Decoder<'static>,
     blob: SharedBlob,
 }
 
 impl BlobLayer {
     fn open(blobs: &dyn oci_cas::Store, blob: &Descriptor) -> Result<Self> {
-        let compression = match blob.kind() {
-            MediaKind::Layer(LayerCompression::None) => Compression::None,
-            MediaKind::Layer(LayerCompression::Gzip) => Compression::Gzip,
-            MediaKind::Layer(LayerCompression::Zstd) => Compression::Zstd,
-            _ => {
-                let message = format!("{:?} is no media type of a layer", blob.media_type());
-                return Err(Error::new(ErrorKind::Unsupported, message));
-            }
-        };
-        let reader = blobs.open_verified(blob.digest(), blob.size())?;
+        let compression = compression_of(blob)?;
+        Self::verified(
+            blobs.open_verified(blob.digest(), blob.size())?,
+            compression,
+        )
+    }
+
+    /// The stream of a blob that a reader yields.
+    pub(super) fn new(reader: Box<dyn Read + Send>, blob: &Descriptor) -> Result<Self> {
+        let compression = compression_of(blob)?;
+        let reader = VerifyingReader::new(reader, blob.digest().clone(), blob.size());
+        Self::verified(reader, compression)
+    }
+
+    fn verified(reader: Blob, compression: Compression) -> Result<Self> {
         let mut blob = SharedBlob(Arc::new(Mutex::new(reader)));
         match Decoder::new(blob.clone(), compression) {
             Ok(decoder) => Ok(Self { decoder, blob }),
             // If the blob is not what was promised, that is why.
             Err(error) => Err(drain(&mut blob).err().unwrap_or(error)),
+        }
+    }
+}
+
+/// How a layer is compressed.
+pub(crate) fn compression_of(blob: &Descriptor) -> Result<Compression> {
+    match blob.kind() {
+        MediaKind::Layer(LayerCompression::None) => Ok(Compression::None),
+        MediaKind::Layer(LayerCompression::Gzip) => Ok(Compression::Gzip),
+        MediaKind::Layer(LayerCompression::Zstd) => Ok(Compression::Zstd),
+        _ => {
+            let message = format!("{:?} is no media type of a layer", blob.media_type());
+            Err(Error::new(ErrorKind::Unsupported, message))
         }
     }
 }

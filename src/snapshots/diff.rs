@@ -20,7 +20,7 @@ use crate::progress::Silent;
 use crate::store::commit::skip_sockets;
 
 /// The annotation that tells the digest of the uncompressed stream.
-const UNCOMPRESSED: &str = "containerd.io/uncompressed";
+pub(crate) const UNCOMPRESSED: &str = "containerd.io/uncompressed";
 
 /// Bytes that are written to the blob at a time.
 const BUFFER_SIZE: usize = 256 << 10;
@@ -71,39 +71,45 @@ pub struct BlobDiffer<'a> {
     pub mounter: &'a dyn Mounter,
 }
 
-impl BlobDiffer<'_> {
-    fn open(&self, mounts: &[Mount]) -> Result<Option<Dir>> {
-        match mounts {
-            [] => Ok(None),
-            mounts => self.mounter.open(&for_reading(mounts)).map(Some),
-        }
+impl MountDiffer for BlobDiffer<'_> {
+    fn diff(&self, lower: &[Mount], upper: &[Mount], options: &DiffOptions) -> Result<Descriptor> {
+        write_blob(self.blobs, options, |out| {
+            write_between(self.mounter, lower, upper, options.source_date_epoch, out)
+        })
     }
 }
 
-impl MountDiffer for BlobDiffer<'_> {
-    fn diff(&self, lower: &[Mount], upper: &[Mount], options: &DiffOptions) -> Result<Descriptor> {
-        let (lower, upper) = (self.open(lower)?, self.open(upper)?);
-        // What a mount shows has no marks any more.
-        let stack = |dir: &Option<Dir>| -> Result<Stack> {
-            let dirs = dir.iter().map(|dir| dir.open_dir(b"."));
-            Ok(Stack::new(
-                dirs.collect::<Result<_>>()?,
-                MarkNamespace::User,
-            ))
-        };
-        let (old, new) = (stack(&lower)?, stack(&upper)?);
-        let mut changes = changes_between(&old, &new)?;
-        skip_sockets(&mut changes, &new, &old)?;
-        let generate = GenerateOptions {
-            source_date_epoch: options.source_date_epoch,
-            ..GenerateOptions::default()
-        };
-        write_blob(self.blobs, options, |out| {
-            let Some(upper) = upper else { return Ok(()) };
-            let root = Root::from_dir(upper, Access::Plain)?;
-            generate_layer(out, &root, &changes, &generate, &Silent, &mut |_| {})
-        })
-    }
+/// Compares what mounts show, name by name, and writes the uncompressed stream of the layer.
+pub(crate) fn write_between(
+    mounter: &dyn Mounter,
+    lower: &[Mount],
+    upper: &[Mount],
+    source_date_epoch: Option<i64>,
+    out: &mut dyn Write,
+) -> Result<()> {
+    let open = |mounts: &[Mount]| match mounts {
+        [] => Ok(None),
+        mounts => mounter.open(&for_reading(mounts)).map(Some),
+    };
+    let (lower, upper) = (open(lower)?, open(upper)?);
+    // What a mount shows has no marks any more.
+    let stack = |dir: &Option<Dir>| -> Result<Stack> {
+        let dirs = dir.iter().map(|dir| dir.open_dir(b"."));
+        Ok(Stack::new(
+            dirs.collect::<Result<_>>()?,
+            MarkNamespace::User,
+        ))
+    };
+    let (old, new) = (stack(&lower)?, stack(&upper)?);
+    let mut changes = changes_between(&old, &new)?;
+    skip_sockets(&mut changes, &new, &old)?;
+    let generate = GenerateOptions {
+        source_date_epoch,
+        ..GenerateOptions::default()
+    };
+    let Some(upper) = upper else { return Ok(()) };
+    let root = Root::from_dir(upper, Access::Plain)?;
+    generate_layer(out, &root, &changes, &generate, &Silent, &mut |_| {})
 }
 
 /// Writes the blob of a layer; `produce` writes its uncompressed stream.
@@ -144,9 +150,9 @@ fn write_blob(
 }
 
 /// Hashes what passes.
-struct Tee<W> {
-    out: W,
-    hasher: Hasher,
+pub(crate) struct Tee<W> {
+    pub out: W,
+    pub hasher: Hasher,
 }
 
 impl<W: Write> Write for Tee<W> {

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! kind==active,labels."team/name"~=^core     both must hold
-//! parent                                     it has one
+//! parent==""                                 it has none
 //! name!=base                                 it is another
 //! ```
 //!
-//! A list of filters takes what one of them takes. A value is a word or stands in double quotes; so does the name of a label
+//! A list of filters takes what one of them takes. A value is a word or stands in double quotes, a pattern also between
+//! slashes or bars; so does the name of a label
 //! that has other characters than letters, digits and `_`.
 
 use regex_lite::{Regex, RegexBuilder};
@@ -24,15 +25,17 @@ const MAX_PATTERN: usize = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter(Vec<Vec<Selector>>);
 
-/// Calls `visit` for each snapshot that one of the filters takes. Nothing is locked meanwhile.
+/// Calls `visit` for each snapshot that one of the filters takes and whose place begins with `prefix`. Nothing is locked
+/// meanwhile.
 pub(super) fn walk(
     records: &Records,
+    prefix: &str,
     filters: &[&str],
     visit: &mut dyn FnMut(&Info) -> Result<()>,
 ) -> Result<()> {
     let filter = Filter::parse(filters)?;
     for snapshot in records.all()? {
-        if filter.matches(&snapshot.info) {
+        if snapshot.place.starts_with(prefix) && filter.matches(&snapshot.info) {
             visit(&snapshot.info)?;
         }
     }
@@ -153,7 +156,7 @@ fn selector(filter: &str) -> Option<(Result<Selector>, &str)> {
         let test = Test::Present;
         return Some((Ok(Selector { field, test }), rest));
     };
-    let (value, rest) = value(&rest[operator.len()..])?;
+    let (value, rest) = value(&rest[operator.len()..], operator == "~=")?;
     let test = match operator {
         "==" => Ok(Test::Equal(value)),
         "!=" => Ok(Test::NotEqual(value)),
@@ -172,13 +175,35 @@ fn part(text: &str) -> Option<(String, &str)> {
     (!part.is_empty()).then(|| (part.to_owned(), rest))
 }
 
-fn value(text: &str) -> Option<(String, &str)> {
+/// A value; a pattern may stand between slashes or bars as well.
+fn value(text: &str, is_pattern: bool) -> Option<(String, &str)> {
     if text.starts_with('"') {
         return quoted(text);
+    }
+    if is_pattern && text.starts_with(['/', '|']) {
+        return pattern(text);
     }
     let end = text.find(|c: char| c == ',' || c.is_whitespace());
     let (value, rest) = text.split_at(end.unwrap_or(text.len()));
     (!value.is_empty()).then(|| (value.to_owned(), rest))
+}
+
+/// A pattern between two of the same character, in which a backslash keeps that character in and is otherwise the pattern's.
+fn pattern(text: &str) -> Option<(String, &str)> {
+    let quote = text.chars().next()?;
+    let mut out = String::new();
+    let mut characters = text.char_indices().skip(1);
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '\\' => match characters.next()?.1 {
+                next if next == quote => out.push(next),
+                next => out.extend(['\\', next]),
+            },
+            end if end == quote => return Some((out, &text[at + 1..])),
+            other => out.push(other),
+        }
+    }
+    None
 }
 
 /// Text in double quotes, in which a backslash takes the next character as it is.
@@ -212,7 +237,8 @@ impl Selector {
         match (first.as_str(), rest) {
             ("kind", []) => Some(info.kind.word()),
             ("name", []) => Some(&info.name),
-            ("parent", []) => info.parent.as_deref(),
+            // Without a parent it has an empty one: containerd asks for those by `parent==""`.
+            ("parent", []) => Some(info.parent.as_deref().unwrap_or_default()),
             // A label's name may have dots without being quoted.
             ("labels", [_, ..]) => info.labels.get(&rest.join(".")).map(String::as_str),
             _ => None,
@@ -268,6 +294,10 @@ mod tests {
             (&["name~=^a"], true),
             (&["name~=\"^[b-z]$\"", "labels.plain~=\"[0-9]+\""], true),
             (&["unknown==1"], false),
+            (&["name~=/^a/,labels.plain"], true),
+            (&["name~=|^b|"], false),
+            (&["labels.\"team/x\"~=/^co[r]e$/"], true),
+            (&["parent==\"\""], false),
         ] {
             assert_eq!(
                 Filter::parse(filters).unwrap().matches(&one),
@@ -275,11 +305,19 @@ mod tests {
                 "{filters:?}"
             );
         }
-        assert!(
-            !Filter::parse(&["parent"])
-                .unwrap()
-                .matches(&info(Kind::View, "x", None, &[]))
-        );
+        let alone = info(Kind::View, "a/b|c", None, &[]);
+        for (filter, expected) in [
+            // As containerd has it: the parent of one without is there, and empty.
+            ("parent", true),
+            ("parent==\"\"", true),
+            ("parent!=base", true),
+            (r"name~=/a\/b/", true),
+            (r"name~=|b\|c|", true),
+            (r"name~=|\w/\w|", true),
+        ] {
+            let filter_of = Filter::parse(&[filter]).unwrap();
+            assert_eq!(filter_of.matches(&alone), expected, "{filter}");
+        }
     }
 
     #[test]

@@ -1,24 +1,28 @@
 //! Snapshots in the layer store: committed ones are chains, the others containers.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::contract::{Info, Kind, Mount, SnapshotOptions, SnapshotUsage, Snapshotter};
 use super::filter;
 use super::mounter;
 use crate::error::{Error, Result, ResultExt};
-use crate::fs::MarkNamespace;
 use crate::fs::usage::usage;
+use crate::fs::{IdMap, MapOptions, MarkNamespace};
 use crate::image::{ChainId, DiffId};
 use crate::layer::LayerSource;
 use crate::progress::{Progress, Silent};
 use crate::store::names::{Records, Snapshot, check_labels, parent_of_commit};
+use crate::store::trash::Thrown;
 use crate::store::{
-    Chain, CommitOptions, ContainerMeta, Key, LayerProvider, MountOptions, MountRecord, Reason,
-    Store, UnpackLimits,
+    Chain, CommitOptions, ContainerMeta, Key, LayerId, LayerProvider, MountOptions, MountRecord,
+    Reason, Store, UnpackLimits,
 };
 
 /// What the keys of the containers of snapshots begin with.
 const PREFIX: &str = "snapshot-";
+/// The same, of snapshots that an engine has made.
+pub(super) const ENGINE: &str = "engine-";
 
 /// Snapshots in a [`Store`].
 ///
@@ -26,8 +30,10 @@ const PREFIX: &str = "snapshot-";
 /// to.
 #[derive(Debug)]
 pub struct StoreSnapshots<'s> {
-    store: &'s Store,
-    records: Records,
+    pub(super) store: &'s Store,
+    pub(super) records: Records,
+    /// What the places of those begin with that are made here.
+    pub(super) prefix: &'static str,
 }
 
 impl<'s> StoreSnapshots<'s> {
@@ -38,7 +44,12 @@ impl<'s> StoreSnapshots<'s> {
     /// Fails if the store cannot be written to.
     pub fn new(store: &'s Store) -> Result<Self> {
         let records = Records::open(store.dir(), store.options().lock_timeout)?;
-        Ok(Self { store, records })
+        let prefix = PREFIX;
+        Ok(Self {
+            store,
+            records,
+            prefix,
+        })
     }
 
     /// Mounts an active snapshot or a view, as [`Store::mount_container`] does: with a record, so that it cannot be removed
@@ -138,7 +149,7 @@ impl<'s> StoreSnapshots<'s> {
     }
 
     /// The chain of a committed snapshot; without one, the chain without layers.
-    fn chain_of(&self, committed: Option<&Snapshot>) -> Result<Chain> {
+    pub(super) fn chain_of(&self, committed: Option<&Snapshot>) -> Result<Chain> {
         let Some(committed) = committed else {
             return self
                 .store
@@ -148,21 +159,23 @@ impl<'s> StoreSnapshots<'s> {
         self.store.chain(id.as_ref())
     }
 
-    fn make(
+    /// Makes a snapshot; `meta` says what its container is beside.
+    pub(super) fn make(
         &self,
         kind: Kind,
         key: &str,
         parent: Option<&str>,
         options: &SnapshotOptions,
+        meta: ContainerMeta,
     ) -> Result<Vec<Mount>> {
         let _in_use = self.store.shared()?;
         let locked = self.records.lock()?;
         let below = locked.check_new(key, parent, options)?;
         let chain = self.chain_of(below.as_ref())?;
-        let container = Key::new(crate::fs::names::unique_name(PREFIX))?;
+        let container = Key::new(crate::fs::names::unique_name(self.prefix))?;
         let meta = ContainerMeta {
-            view: kind == Kind::View,
-            ..ContainerMeta::default()
+            view: kind == Kind::View || meta.view,
+            ..meta
         };
         self.store.prepare(&container, &chain, meta)?;
         let snapshot = Snapshot::new(kind, key, parent, options, container.to_string());
@@ -178,16 +191,34 @@ impl<'s> StoreSnapshots<'s> {
 
     fn mounts_of(&self, container: &Key) -> Result<Vec<Mount>> {
         let container = self.store.container(container)?;
-        let chain = self.store.chain(container.meta().chain.as_ref())?;
+        let meta = container.meta();
+        let mut chain = self.store.chain(meta.chain.as_ref())?;
+        if let Some(layer) = &meta.applied {
+            chain = self.above(&chain, layer, &Nothing)?;
+        }
         let lowers = self.store.lowers(&chain)?;
         let lowers = lowers.dirs().map(|dir| Ok(dir?.path().to_owned()));
         let lowers = lowers.collect::<Result<Vec<_>>>()?;
         let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();
         let (upper, work) = (container.upper()?, container.work()?);
-        let writable = !container.meta().view;
+        let writable = !meta.view;
         let upper = writable.then(|| (upper.path(), work.path()));
         let user = self.store.marks() == MarkNamespace::User;
-        Ok(vec![mounter::overlay(&lowers, upper, user)])
+        let mut mount = mounter::overlay(&lowers, upper, user);
+        mount.options.extend(id_map_options(&meta.maps));
+        Ok(vec![mount])
+    }
+
+    /// A chain with one more layer, which is there.
+    pub(super) fn above(
+        &self,
+        below: &Chain,
+        layer: &DiffId,
+        provider: &dyn LayerProvider,
+    ) -> Result<Chain> {
+        let diff_ids = [&below.diff_ids[..], std::slice::from_ref(layer)].concat();
+        let limits = UnpackLimits::default();
+        self.store.unpack(&diff_ids, provider, &limits, &Silent)
     }
 
     fn commit_active(
@@ -202,19 +233,13 @@ impl<'s> StoreSnapshots<'s> {
         let over = is_rebased
             .then(|| self.chain_of(parent.as_ref()))
             .transpose()?;
-        let taken = usage(&self.store.container(&container)?.upper()?)?;
-        let commit = CommitOptions {
-            over: over.as_ref(),
-            skip_sockets: true,
-            ..CommitOptions::default()
-        };
-        let made = self.store.commit_container(&container, &commit, &Silent)?;
+        let (chain, taken) = self.chain_of_commit(&container, over.as_ref())?;
         let parent = parent.map(|parent| parent.info.name);
         let place = active.place.clone();
         let mut committed = Snapshot::new(Kind::Committed, name, parent.as_deref(), options, place);
-        committed.content = made.chain.id.map(|id| id.to_string());
-        committed.layers = made.chain.diff_ids;
-        committed.usage = Some(room(taken));
+        committed.content = chain.id.map(|id| id.to_string());
+        committed.layers = chain.diff_ids;
+        committed.usage = taken;
         self.records.lock()?.commit(active, &committed)?;
         // Where it is still mounted it stays for `cleanup`.
         match self.store.remove_container(&container) {
@@ -222,6 +247,70 @@ impl<'s> StoreSnapshots<'s> {
             _ => Ok(()),
         }
     }
+}
+
+impl StoreSnapshots<'_> {
+    /// The chain that a container becomes, and the room that its changes took, where that is known.
+    fn chain_of_commit(
+        &self,
+        container: &Key,
+        over: Option<&Chain>,
+    ) -> Result<(Chain, Option<SnapshotUsage>)> {
+        let opened = self.store.container(container)?;
+        let Some(layer) = &opened.meta().applied else {
+            let taken = usage(&opened.upper()?)?;
+            let commit = CommitOptions {
+                over,
+                skip_sockets: true,
+                ..CommitOptions::default()
+            };
+            let made = self.store.commit_container(container, &commit, &Silent)?;
+            return Ok((made.chain, Some(room(taken))));
+        };
+        if !opened.upper()?.names()?.is_empty() {
+            let message = "it was written to, and its layer comes from elsewhere";
+            return Err(Reason::Prerequisites.error(message));
+        }
+        let below = match over {
+            Some(chain) => chain.clone(),
+            None => self.store.chain(opened.meta().chain.as_ref())?,
+        };
+        Ok((self.above(&below, layer, &Nothing)?, None))
+    }
+
+    /// Forgets a snapshot. Its container, if it has one, is in the trash then.
+    pub(crate) fn take(&self, key: &str) -> Result<Option<Thrown>> {
+        let _in_use = self.store.shared()?;
+        let locked = self.records.lock()?;
+        let snapshot = locked.check_remove(key)?;
+        if snapshot.info.kind == Kind::Committed {
+            return locked.forget(&snapshot).map(|()| None);
+        }
+        let container = container_of(&snapshot)?;
+        if let Some(mount) = self.store.live_mount_of(&container)? {
+            let message = format!(
+                "cannot remove snapshot {key:?}: mounted on {}",
+                mount.target.display()
+            );
+            return Err(Reason::InUse.error(message).with_hint("unmount it first"));
+        }
+        locked.forget(&snapshot)?;
+        drop(locked);
+        self.store.discard_container(&container).map(Some)
+    }
+}
+
+/// The owners of a container, as containerd's mounts are told.
+fn id_map_options(maps: &MapOptions) -> Vec<OsString> {
+    let option = |name: &str, map: &IdMap| {
+        let ranges = map.0.iter();
+        let ranges =
+            ranges.map(|range| format!("{}:{}:{}", range.container, range.host, range.size));
+        let ranges: Vec<String> = ranges.collect();
+        (!ranges.is_empty()).then(|| format!("{name}={}", ranges.join(",")).into())
+    };
+    let options = [option("uidmap", &maps.uid), option("gidmap", &maps.gid)];
+    options.into_iter().flatten().collect()
 }
 
 impl Snapshotter for StoreSnapshots<'_> {
@@ -238,6 +327,11 @@ impl Snapshotter for StoreSnapshots<'_> {
         if let Some(usage) = snapshot.usage {
             return Ok(usage);
         }
+        if snapshot.info.kind == Kind::Committed {
+            let top = snapshot.layers.last().map(LayerId::of);
+            let taken = top.map(|layer| usage(&self.store.layer(&layer)?.content()?));
+            return Ok(taken.transpose()?.map(room).unwrap_or_default());
+        }
         let container = self.store.container(&container_of(&snapshot)?)?;
         Ok(room(usage(&container.upper()?)?))
     }
@@ -252,7 +346,7 @@ impl Snapshotter for StoreSnapshots<'_> {
         parent: Option<&str>,
         options: &SnapshotOptions,
     ) -> Result<Vec<Mount>> {
-        self.make(Kind::Active, key, parent, options)
+        self.make(Kind::Active, key, parent, options, ContainerMeta::default())
             .context(|| format!("prepare snapshot {key:?}"))
     }
 
@@ -262,7 +356,7 @@ impl Snapshotter for StoreSnapshots<'_> {
         parent: Option<&str>,
         options: &SnapshotOptions,
     ) -> Result<Vec<Mount>> {
-        self.make(Kind::View, key, parent, options)
+        self.make(Kind::View, key, parent, options, ContainerMeta::default())
             .context(|| format!("make view {key:?}"))
     }
 
@@ -278,26 +372,15 @@ impl Snapshotter for StoreSnapshots<'_> {
     }
 
     fn remove(&self, key: &str) -> Result<()> {
-        let _in_use = self.store.shared()?;
-        let locked = self.records.lock()?;
-        let snapshot = locked.check_remove(key)?;
-        if snapshot.info.kind == Kind::Committed {
-            return locked.forget(&snapshot);
+        match self.take(key)? {
+            Some(thrown) => thrown.empty(),
+            None => Ok(()),
         }
-        let container = container_of(&snapshot)?;
-        if let Some(mount) = self.store.live_mount_of(&container)? {
-            let message = format!(
-                "cannot remove snapshot {key:?}: mounted on {}",
-                mount.target.display()
-            );
-            return Err(Reason::InUse.error(message).with_hint("unmount it first"));
-        }
-        locked.forget(&snapshot)?;
-        self.store.remove_container(&container)
     }
 
     fn walk(&self, filters: &[&str], visit: &mut dyn FnMut(&Info) -> Result<()>) -> Result<()> {
-        filter::walk(&self.records, filters, visit)
+        let prefix = if self.prefix == ENGINE { ENGINE } else { "" };
+        filter::walk(&self.records, prefix, filters, visit)
     }
 
     /// Layers that nothing leads to are for [`Store::gc`].
@@ -313,12 +396,18 @@ impl Snapshotter for StoreSnapshots<'_> {
         let mut outcome = Ok(());
         for container in self.store.containers()? {
             let key = container.key();
-            let is_ours = key.as_str().starts_with(PREFIX);
+            let is_ours = [PREFIX, ENGINE]
+                .iter()
+                .any(|prefix| key.as_str().starts_with(prefix));
             if !is_ours || known.iter().any(|known| known == key.as_str()) {
                 continue;
             }
             if self.store.live_mount_of(key)?.is_none() {
-                outcome = outcome.and(self.store.remove_container(key));
+                let removed = self.store.remove_container(key);
+                let is_gone = |error: &Error| error.kind() == crate::ErrorKind::NotFound;
+                outcome = outcome.and(
+                    removed.or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) }),
+                );
             }
         }
         drop(locked);
@@ -348,7 +437,7 @@ pub(super) fn room(usage: crate::fs::usage::Usage) -> SnapshotUsage {
 }
 
 /// The layers of the chain that has none.
-struct Nothing;
+pub(super) struct Nothing;
 
 impl LayerProvider for Nothing {
     fn open(&self, index: usize) -> Result<Box<dyn LayerSource + '_>> {

@@ -18,15 +18,25 @@
 //! | `filter.rs` | which snapshots to list |
 //! | `layered.rs` | snapshots in the store |
 //! | `mounter.rs` | mounts, from data to the kernel |
+//! | `engine.rs` | what containerd wants beside the contract |
 //! | `apply.rs`, `diff.rs`, `init.rs` | layers in, layers out, directories for runtimes |
 
 mod apply;
 mod contract;
 mod diff;
+#[cfg(feature = "serve")]
+pub(crate) mod engine;
 mod filter;
 mod init;
 mod layered;
 mod mounter;
+
+#[cfg(feature = "serve")]
+pub(crate) use apply::{apply_reader, compression_of};
+#[cfg(feature = "serve")]
+pub(crate) use diff::{Tee, UNCOMPRESSED, write_between};
+#[cfg(feature = "serve")]
+pub(crate) use mounter::{escape_free, lowers_of, paths as paths_of, upper_of};
 
 pub use apply::{Applied, Applier, BlobApplier, BlobLayers, LayerDesc, apply_layer, apply_layers};
 pub use contract::{Info, Kind, Labels, Mount, SnapshotOptions, SnapshotUsage, Snapshotter};

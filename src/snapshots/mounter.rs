@@ -79,6 +79,35 @@ pub(super) fn overlay(lowers: &[&Path], upper: Option<(&Path, &Path)>, user_mark
     }
 }
 
+/// The lower directories of an overlay, or the source of a bind mount.
+#[cfg(feature = "serve")]
+pub(crate) fn lowers_of(mount: &Mount) -> Vec<PathBuf> {
+    match mount.kind.as_str() {
+        "bind" => vec![mount.source.clone()],
+        _ => named(mount, b"lowerdir"),
+    }
+}
+
+/// The upper directory of an overlay.
+#[cfg(feature = "serve")]
+pub(crate) fn upper_of(mount: &Mount) -> Option<PathBuf> {
+    named(mount, b"upperdir").pop()
+}
+
+#[cfg(feature = "serve")]
+fn named(mount: &Mount, name: &[u8]) -> Vec<PathBuf> {
+    let option = mount.options.iter().find(|option| split(option).0 == name);
+    option.map_or_else(Vec::new, |option| paths(split(option).1))
+}
+
+/// Whether a path stands in the options of an overlay as it is.
+#[cfg(feature = "serve")]
+pub(crate) fn escape_free(path: &Path) -> bool {
+    let mut escaped = Vec::new();
+    escape(path, &mut escaped);
+    escaped == path.as_os_str().as_bytes()
+}
+
 /// The data of a bind mount.
 pub(super) fn bind(source: &Path, read_only: bool) -> Mount {
     let word = if read_only { "ro" } else { "rw" };
@@ -125,7 +154,7 @@ fn escape(path: &Path, out: &mut Vec<u8>) {
 }
 
 /// The paths in a value, between colons that no backslash stands before.
-fn paths(value: &[u8]) -> Vec<PathBuf> {
+pub(crate) fn paths(value: &[u8]) -> Vec<PathBuf> {
     let mut paths = vec![Vec::new()];
     let mut bytes = value.iter();
     while let Some(&byte) = bytes.next() {

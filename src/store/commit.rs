@@ -101,29 +101,11 @@ impl Store {
         options: &CommitOptions<'_>,
         progress: &dyn Progress,
     ) -> Result<Committed> {
-        let container = self.container(key)?;
-        if container.meta().view {
-            return Err(Reason::Prerequisites.error("nothing can be written to a view"));
-        }
         if options.remove && self.live_mount_of(key)?.is_some() {
             let error = Reason::InUse.error("it is mounted, and is to be removed");
             return Err(error.with_hint("unmount it first"));
         }
-        let below = match options.over {
-            Some(chain) => chain.clone(),
-            None => self.chain(container.meta().chain.as_ref())?,
-        };
-        let changes = self.changes_over(&container, &below, options)?;
-        let mount = self.mount_contents_over(&container, &below)?;
-        let content = Content {
-            root: Root::from_dir(mount.root()?, Access::Plain)?,
-            changes,
-            options: GenerateOptions {
-                map_options: container.meta().maps.clone(),
-                source_date_epoch: options.source_date_epoch,
-            },
-            top: below.diff_ids.len(),
-        };
+        let (content, below) = self.content_of(key, options)?;
         std::thread::scope(|scope| {
             let content = Generator {
                 scope,
@@ -143,6 +125,44 @@ impl Store {
                 layer,
             })
         })
+    }
+
+    /// Writes what [`commit_container`](Self::commit_container) makes a layer of, as the uncompressed stream of one. It takes
+    /// as much work as there are changes, and nothing is left in the store.
+    pub(crate) fn write_changes(
+        &self,
+        key: &Key,
+        options: &CommitOptions<'_>,
+        out: impl Write,
+    ) -> Result<()> {
+        let _in_use = self.shared()?;
+        let _one_at_a_time = self.lock_container(key)?;
+        let (content, _) = self.content_of(key, options)?;
+        content.generate(out)
+    }
+
+    /// What becomes a layer, and the chain that it is laid on.
+    fn content_of(&self, key: &Key, options: &CommitOptions<'_>) -> Result<(Content, Chain)> {
+        let container = self.container(key)?;
+        if container.meta().view {
+            return Err(Reason::Prerequisites.error("nothing can be written to a view"));
+        }
+        let below = match options.over {
+            Some(chain) => chain.clone(),
+            None => self.chain(container.meta().chain.as_ref())?,
+        };
+        let changes = self.changes_over(&container, &below, options)?;
+        let mount = self.mount_contents_over(&container, &below)?;
+        let content = Content {
+            root: Root::from_dir(mount.root()?, Access::Plain)?,
+            changes,
+            options: GenerateOptions {
+                map_options: container.meta().maps.clone(),
+                source_date_epoch: options.source_date_epoch,
+            },
+            top: below.diff_ids.len(),
+        };
+        Ok((content, below))
     }
 
     /// Unpacks the uncompressed stream of a layer whose digest is not known beforehand, and tells it. Nothing refers to the

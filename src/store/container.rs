@@ -18,10 +18,11 @@ use super::patch::Attributes;
 use super::place::Store;
 use super::reason::Reason;
 use super::text::Text;
+use super::trash::Thrown;
 use crate::error::{ErrorKind, Result};
 use crate::fs::lock::LockFile;
 use crate::fs::{Access, Dir, IdMap, IdRange, MapOptions, fault};
-use crate::image::ChainId;
+use crate::image::{ChainId, DiffId};
 use crate::overlay::{Changes, ChangesOptions, LinkGroups, changes, changes_since};
 
 /// The directory that overlayfs works in.
@@ -49,6 +50,8 @@ pub struct ContainerMeta {
     pub view: bool,
     /// Whether nobody has been told of it yet: as long as nothing is changed in it, and it is not mounted, `gc` takes it.
     pub unfinished: bool,
+    /// The layer of the store that stands for what was changed in it: nothing has to be written to it then.
+    pub applied: Option<DiffId>,
     /// The boot during which it was mounted without syncing.
     pub volatile: Option<String>,
     /// What wrote to the upper directory, if it was not the kernel: fuse-overlayfs marks directories in another way.
@@ -68,6 +71,8 @@ struct Record {
     view: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     unfinished: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    applied: Option<String>,
     volatile: Option<String>,
     is_fuse: bool,
     labels: BTreeMap<String, String>,
@@ -100,6 +105,7 @@ impl ContainerMeta {
             gid_map: ranges(&self.maps.gid),
             view: self.view,
             unfinished: self.unfinished,
+            applied: self.applied.as_ref().map(ToString::to_string),
             volatile: self.volatile.clone(),
             is_fuse: self.is_fuse,
             labels: self.labels.clone(),
@@ -118,6 +124,7 @@ impl ContainerMeta {
             },
             view: record.view,
             unfinished: record.unfinished,
+            applied: record.applied.map(|text| text.parse()).transpose()?,
             volatile: record.volatile,
             is_fuse: record.is_fuse,
             labels: record.labels,
@@ -316,19 +323,22 @@ impl Store {
     ///
     /// [`Reason::KeyUnknown`] if there is none, [`Reason::InUse`] if it is mounted: the message says where.
     pub fn remove_container(&self, key: &Key) -> Result<()> {
-        let trash = {
-            let _in_use = self.shared()?;
-            let _one_at_a_time = self.lock_container(key)?;
-            self.container(key)?;
-            if let Some(mount) = self.live_mount_of(key)? {
-                let message = format!("container {key}: mounted on {}", mount.target.display());
-                return Err(Reason::InUse.error(message).with_hint("unmount it first"));
-            }
-            fault::point("container-remove");
-            self.throw_away(&self.sub("active")?, key.as_str().as_bytes())?
-        };
+        self.discard_container(key)?.empty()
+    }
+
+    /// The same, but for the deleting, which may take long.
+    pub(crate) fn discard_container(&self, key: &Key) -> Result<Thrown> {
+        let _in_use = self.shared()?;
+        let _one_at_a_time = self.lock_container(key)?;
+        self.container(key)?;
+        if let Some(mount) = self.live_mount_of(key)? {
+            let message = format!("container {key}: mounted on {}", mount.target.display());
+            return Err(Reason::InUse.error(message).with_hint("unmount it first"));
+        }
+        fault::point("container-remove");
+        let thrown = self.throw_away(&self.sub("active")?, key.as_str().as_bytes())?;
         fault::point("container-removed");
-        trash.empty()
+        Ok(thrown)
     }
 
     /// What has been changed in a container over a chain, below no path of `masks`: the one that it is laid on, or that of

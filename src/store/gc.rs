@@ -12,6 +12,7 @@ use super::form::LayerForm;
 use super::id::{Key, LayerId};
 use super::patch::PatchId;
 use super::place::Store;
+use super::trash::Thrown;
 use crate::error::Result;
 use crate::fs::usage::usage;
 use crate::fs::{atomic, fault, mount};
@@ -62,11 +63,13 @@ impl Store {
     /// whatever keeps the store from being read or written.
     pub fn gc(&self, options: GcOptions) -> Result<GcReport> {
         let mut report = GcReport::default();
+        // Measured and deleted when others may use the store again.
+        let mut thrown = Vec::new();
         {
             let _alone = self.exclusive()?;
-            self.collect_containers(options, &mut report)?;
+            self.collect_containers(options, &mut report, &mut thrown)?;
             self.collect_images(options, &mut report)?;
-            self.collect_layers(options, &mut report)?;
+            self.collect_layers(options, &mut report, &mut thrown)?;
             if !options.dry_run {
                 report.leftovers += self.forget_dead_mounts()?;
                 report.leftovers += self.forget_temporaries()?;
@@ -76,6 +79,9 @@ impl Store {
         }
         if !options.dry_run {
             fault::point("gc-marked");
+            for thrown in &thrown {
+                report.bytes += thrown.bytes()?;
+            }
             // Making a staging directory sweeps up those of the dead.
             drop(self.staging()?);
             let staging = self.sub("staging")?;
@@ -85,7 +91,12 @@ impl Store {
         Ok(report)
     }
 
-    fn collect_containers(&self, options: GcOptions, report: &mut GcReport) -> Result<()> {
+    fn collect_containers(
+        &self,
+        options: GcOptions,
+        report: &mut GcReport,
+        thrown: &mut Vec<Thrown>,
+    ) -> Result<()> {
         let active = self.sub("active")?;
         for container in self.containers()? {
             let key = container.key().clone();
@@ -96,10 +107,10 @@ impl Store {
                 report.kept.push(key);
                 continue;
             }
-            report.bytes += usage(container.dir())?.bytes;
-            if !options.dry_run {
-                // The trash is emptied at the end.
-                let _ = self.throw_away(&active, key.as_str().as_bytes())?;
+            if options.dry_run {
+                report.bytes += usage(container.dir())?.bytes;
+            } else {
+                thrown.push(self.throw_away(&active, key.as_str().as_bytes())?);
                 fault::point("gc-container");
             }
             report.containers.push(key);
@@ -130,7 +141,14 @@ impl Store {
         let mut used = BTreeSet::new();
         for container in self.containers()? {
             if !report.containers.contains(container.key()) {
-                used.insert(container.meta().chain.clone());
+                let meta = container.meta();
+                used.insert(meta.chain.clone());
+                used.extend(meta.applied.as_ref().map(|layer| {
+                    Some(match &meta.chain {
+                        Some(below) => below.with_layer(layer),
+                        None => ChainId::bottom(layer),
+                    })
+                }));
             }
         }
         let snapshots = self.committed_snapshots()?.into_iter();
@@ -143,7 +161,12 @@ impl Store {
         Ok(used)
     }
 
-    fn collect_layers(&self, options: GcOptions, report: &mut GcReport) -> Result<()> {
+    fn collect_layers(
+        &self,
+        options: GcOptions,
+        report: &mut GcReport,
+        thrown: &mut Vec<Thrown>,
+    ) -> Result<()> {
         let mut used = self.chains_in_use(report)?;
         let (mut layers, mut patches) = (BTreeSet::new(), BTreeSet::new());
         for image in self.images()? {
@@ -151,6 +174,10 @@ impl Store {
                 used.insert(image.chain_id());
                 layers.extend(self.layers_named_by(image.chain_id().as_ref(), &image.diff_ids)?);
             }
+        }
+        for container in self.containers()? {
+            // Also where its chain is not recorded.
+            layers.extend(container.meta().applied.as_ref().map(LayerId::of));
         }
         for snapshot in self.committed_snapshots()? {
             let chain = snapshot.chain.as_ref();
@@ -183,10 +210,12 @@ impl Store {
             if layers.contains(&id) || is_copy_of_used(&id, &layers) {
                 continue;
             }
-            report.bytes += usage(self.layer(&id)?.dir())?.bytes;
-            if !options.dry_run {
+            if options.dry_run {
+                report.bytes += usage(self.layer(&id)?.dir())?.bytes;
+            } else {
                 self.unmount_erofs(&id)?;
-                let _ = self.throw_away(&self.layer_parent(&id)?, id.place().1.as_bytes())?;
+                let parent = self.layer_parent(&id)?;
+                thrown.push(self.throw_away(&parent, id.place().1.as_bytes())?);
                 fault::point("gc-layer");
             }
             report.layers.push(id);

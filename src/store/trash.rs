@@ -3,6 +3,7 @@
 use super::place::Store;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::names::unique_name;
+use crate::fs::usage::usage;
 use crate::fs::{Dir, fault};
 
 /// Something that was thrown away and is to be deleted.
@@ -38,6 +39,16 @@ impl Store {
 }
 
 impl Thrown {
+    /// Bytes on disk that it takes; none if others have deleted it.
+    pub(crate) fn bytes(&self) -> Result<u64> {
+        let dir = self.trash.open_dir_if_any(self.name.as_bytes())?;
+        match dir.map(|dir| usage(&dir)).transpose() {
+            Ok(usage) => Ok(usage.map_or(0, |usage| usage.bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Deletes it.
     pub(crate) fn empty(self) -> Result<()> {
         delete(&self.trash, self.name.as_bytes())

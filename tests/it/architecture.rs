@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LEVELS: &[&[&str]] = &[
     &["main"],
     &["cli"],
-    &["ops"],
+    &["ops", "serve"],
     &["bundle"],
     &["compat"],
     &["snapshots", "transfer"],

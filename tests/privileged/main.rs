@@ -39,6 +39,8 @@ mod repack;
 mod rootless;
 #[path = "../schema.rs"]
 mod schema;
+#[cfg(feature = "serve")]
+mod serve;
 mod stat_index;
 mod store_cli;
 mod store_content;

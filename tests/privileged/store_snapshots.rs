@@ -135,6 +135,23 @@ fn in_store(case: fn(&Stage<'_>)) {
     assert_eq!(store.containers().unwrap().len(), kept);
 }
 
+#[cfg(feature = "serve")]
+fn over_the_socket(case: fn(&Stage<'_>)) {
+    let scratch = Scratch::new(&[]);
+    let server = super::serve::server::Server::start(&scratch);
+    let client = server.client();
+    let stage = stage(&scratch, &client);
+    case(&stage);
+    client.cleanup().unwrap();
+    open_store(&server.store).gc(GcOptions::default()).unwrap();
+    for name in stage.walked(&["kind==committed"]) {
+        stage.look(&name, |root| drop(fs::read_dir(root).unwrap()));
+    }
+    let kept = stage.walked(&["kind!=committed"]).len();
+    let store = open_store(&server.store);
+    assert_eq!(store.containers().unwrap().len(), kept);
+}
+
 fn stage<'a>(scratch: &Scratch, snapshots: &'a dyn Snapshotter) -> Stage<'a> {
     let directory = scratch.path("mounts");
     fs::create_dir(&directory).unwrap();
@@ -156,6 +173,17 @@ macro_rules! suite {
                 #[ignore = "needs root: run with -- --include-ignored"]
                 fn $case() {
                     in_store($module::$case);
+                }
+            )*
+        }
+        #[cfg(feature = "serve")]
+        mod through_a_server {
+            use super::*;
+            $(
+                #[test]
+                #[ignore = "needs root: run with -- --include-ignored"]
+                fn $case() {
+                    over_the_socket($module::$case);
                 }
             )*
         }

@@ -13,14 +13,18 @@ mod info;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use filetime::FileTime;
 
 use oci_cas::{Algorithm, Digest};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::lock::{LockFile, LockMode};
-use crate::fs::{Dir, fault};
+use crate::fs::{Dir, InodeId, fault};
 use crate::image::{ChainId, DiffId};
 use crate::store::json;
 use crate::store::place::Store;
@@ -182,6 +186,57 @@ impl Snapshot {
 pub(crate) struct Records {
     dir: Dir,
     timeout: Duration,
+    cache: Option<RecordCache>,
+}
+
+/// Records that were read before, for a process that asks for all of them again and again. A file that has changed since is
+/// another inode.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RecordCache(Arc<Mutex<Remembered>>);
+
+/// By the names of their files.
+type Remembered = HashMap<String, (InodeId, Times, Snapshot)>;
+
+/// When a file was changed last, of content and of anything.
+type Times = [FileTime; 2];
+
+/// How old a file is before it is remembered: within one tick of the clock, an inode may be used again.
+const SETTLED: Duration = Duration::from_millis(100);
+
+impl RecordCache {
+    /// Reads a record, unless it is the one that was read last.
+    fn read(&self, records: &Records, file: &str) -> Result<Option<Snapshot>> {
+        let Some(stat) = records.dir.try_stat(file.as_bytes())? else {
+            return Ok(None);
+        };
+        let times = [stat.mtime, stat.ctime];
+        if let Some((id, of, snapshot)) = self.lock().get(file)
+            && (*id, *of) == (stat.id, times)
+        {
+            return Ok(Some(snapshot.clone()));
+        }
+        let read = records.read(file)?;
+        let changed = u64::try_from(stat.ctime.unix_seconds()).unwrap_or(u64::MAX);
+        let changed = Duration::new(changed, stat.ctime.nanoseconds());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        // What was replaced since the look at it is found out at the next one.
+        if let Some(snapshot) = &read
+            && now.is_ok_and(|now| now.saturating_sub(changed) > SETTLED)
+        {
+            let known = (stat.id, times, snapshot.clone());
+            self.lock().insert(file.to_owned(), known);
+        }
+        Ok(read)
+    }
+
+    /// Forgets what is not there any more.
+    fn keep(&self, there: &HashSet<String>) {
+        self.lock().retain(|file, _| there.contains(file));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Remembered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The name of a record's file: that of a snapshot may be any text.
@@ -196,14 +251,28 @@ impl Records {
         // Whoever was faster has made the same.
         drop(base.create_dir(DIRECTORY, 0o700)?);
         let dir = base.open_dir(DIRECTORY)?;
-        Ok(Self { dir, timeout })
+        Ok(Self {
+            dir,
+            timeout,
+            cache: None,
+        })
+    }
+
+    /// The same, with what was read before.
+    pub(crate) fn remembered_by(mut self, cache: &RecordCache) -> Self {
+        self.cache = Some(cache.clone());
+        self
     }
 
     /// The records in a directory, if there are any.
     pub(crate) fn open_if_any(base: &Dir) -> Result<Option<Self>> {
         let dir = base.open_dir_if_any(DIRECTORY)?;
         let timeout = Duration::ZERO;
-        Ok(dir.map(|dir| Self { dir, timeout }))
+        Ok(dir.map(|dir| Self {
+            dir,
+            timeout,
+            cache: None,
+        }))
     }
 
     /// Keeps everybody else from changing records.
@@ -232,18 +301,27 @@ impl Records {
     /// All of them, in the order of their names.
     pub(crate) fn all(&self) -> Result<Vec<Snapshot>> {
         let mut found = Vec::new();
+        let mut there = HashSet::new();
         for name in self.dir.names()? {
             let name = String::from_utf8_lossy(&name);
             if !name.ends_with(SUFFIX) || name.starts_with('.') {
                 continue;
             }
-            if let Some(snapshot) = self
-                .read(&name)?
-                .filter(|snapshot| file_name(&snapshot.info.name) == name)
+            let read = match &self.cache {
+                Some(cache) => {
+                    there.insert(name.clone().into_owned());
+                    cache.read(self, &name)?
+                }
+                None => self.read(&name)?,
+            };
+            if let Some(snapshot) = read.filter(|snapshot| file_name(&snapshot.info.name) == name)
                 && !self.is_past(&snapshot)?
             {
                 found.push(snapshot);
             }
+        }
+        if let Some(cache) = &self.cache {
+            cache.keep(&there);
         }
         found.sort_by(|a, b| a.info.name.cmp(&b.info.name));
         Ok(found)

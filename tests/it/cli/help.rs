@@ -36,6 +36,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("unshare", "unshare"),
     ("completion", "completion"),
     ("man", "man"),
+    ("serve", "serve"),
     ("store", "store"),
     ("store status", "store status"),
     ("store probe", "store probe"),
