@@ -45,7 +45,7 @@ pub(super) fn inherited(number: std::os::fd::RawFd) -> Result<OwnedFd, Errno> {
         return Err(Errno::BADF);
     }
     // SAFETY: it is open, and by the promise nobody else's in this process; it is taken once.
-    let fd = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(number) };
+    let fd = unsafe { <OwnedFd as FromRawFd>::from_raw_fd(number) };
     rustix::io::fcntl_setfd(&fd, flags | rustix::io::FdFlags::CLOEXEC)?;
     Ok(fd)
 }

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait for the version, without which all goes on.
 const SHORT: Duration = Duration::from_secs(2);
 /// How long the version is taken for what it was, and its absence.
-const VERSION_STANDS: Duration = Duration::from_mins(1);
+const VERSION_STANDS: Duration = Duration::from_secs(60);
 const ABSENCE_STANDS: Duration = Duration::from_secs(2);
 /// The largest message, in bytes; containerd's have a few MiB at most.
 const MAX_MESSAGE: usize = 32 << 20;

@@ -49,7 +49,7 @@ pub use root::Stop;
 pub use snippet::snippet;
 
 /// How long calls that are being answered may take on after the end was asked for.
-const DRAIN: Duration = Duration::from_mins(1);
+const DRAIN: Duration = Duration::from_secs(60);
 
 /// Threads for what blocks: as many calls are answered at once.
 const BLOCKING_THREADS: usize = 32;
