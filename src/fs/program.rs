@@ -108,9 +108,9 @@ mod tests {
 
     #[test]
     fn a_program_that_ends_is_heard() {
-        let ended = shell("echo loud; echo no >&2; exit 3", Duration::from_mins(1)).unwrap();
+        let ended = shell("echo loud; echo no >&2; exit 3", Duration::from_secs(60)).unwrap();
         assert_eq!((ended.status.code(), &*ended.said), (Some(3), "no"));
-        let error = run(Command::new("/none"), Duration::from_mins(1)).unwrap_err();
+        let error = run(Command::new("/none"), Duration::from_secs(60)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
     }
 
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn what_a_program_leaves_running_is_not_waited_for() {
         let start = Instant::now();
-        let ended = shell("sleep 20 & exit 0", Duration::from_mins(1)).unwrap();
+        let ended = shell("sleep 20 & exit 0", Duration::from_secs(60)).unwrap();
         assert!(ended.status.success());
         assert!(start.elapsed() < Duration::from_secs(15));
     }

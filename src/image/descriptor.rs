@@ -146,18 +146,26 @@ impl Descriptor {
     /// Names the descriptor: sets the annotation that holds a tag. The other annotations stay, sorted as peers do.
     #[must_use]
     pub fn with_ref_name(mut self, tag: &Tag) -> Self {
-        set_ref_name(&mut self.raw, tag);
+        set_ref_name(&mut self.raw, tag.as_str());
+        self
+    }
+
+    /// The same under the name that another entry has, if it has one.
+    pub(crate) fn with_name_of(mut self, other: &Self) -> Self {
+        if let Some(name) = other.annotation(REF_NAME) {
+            set_ref_name(&mut self.raw, name);
+        }
         self
     }
 }
 
 /// Sets the tag of an `index.json` entry.
-pub(crate) fn set_ref_name(entry: &mut Map<String, Value>, tag: &Tag) {
+pub(crate) fn set_ref_name(entry: &mut Map<String, Value>, tag: &str) {
     let mut annotations = match entry.get_mut("annotations") {
         Some(Value::Object(annotations)) => std::mem::take(annotations),
         _ => Map::new(),
     };
-    annotations.insert(REF_NAME.to_owned(), tag.as_str().into());
+    annotations.insert(REF_NAME.to_owned(), tag.into());
     annotations.sort_keys();
     insert_in_order(entry, ORDER, "annotations", Value::Object(annotations));
 }

@@ -458,8 +458,8 @@ mod tests {
         assert_eq!(
             report.foreign,
             [
-                "index.json: entry 0 is no descriptor",
-                "index.json: entry 1 is no descriptor",
+                "index.json: entry 0 is not a descriptor",
+                "index.json: entry 1 is not a descriptor",
                 "blobs/blake3",
                 "blobs/sha256/.DS_Store"
             ]

@@ -120,7 +120,7 @@ impl IndexFile {
 
     /// Appends an entry under that name, in place of those that had it.
     pub(super) fn set(&mut self, tag: &Tag, mut entry: Map<String, Value>) {
-        set_ref_name(&mut entry, tag);
+        set_ref_name(&mut entry, tag.as_str());
         self.remove(tag.as_str());
         self.entries.push(Value::Object(entry));
         self.changed = true;
@@ -155,7 +155,7 @@ impl IndexFile {
             stays || ref_name(other) != name.as_deref()
         });
         if let Some(tag) = tag {
-            set_ref_name(&mut entry, tag);
+            set_ref_name(&mut entry, tag.as_str());
         }
         self.entries.push(Value::Object(entry));
         self.changed = true;

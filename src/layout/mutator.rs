@@ -422,7 +422,7 @@ impl<'l> Mutator<'l> {
         let root = Descriptor::from_value(&Value::Object(root))?;
         path[0] = match tag {
             Some(tag) => root.with_ref_name(tag),
-            None => root,
+            None => root.with_name_of(self.path.root()),
         };
         index.replace(tag, self.path.root(), path[0].raw().clone());
         attestations += index.drop_attestations(self.path.root().digest());

@@ -38,7 +38,7 @@ pub(crate) const PIPE: &str = "-";
 /// ```
 /// use oci_bundle::transfer::ImageName;
 ///
-/// for text in ["dir:1", "oci:dir:1", "oci-archive:a.tar", "docker-archive:a.tar:app:1", "docker://alpine", "-"] {
+/// for text in ["dir:1", "oci:layout:1", "oci-archive:a.tar", "docker-archive:a.tar:app:1", "docker://alpine", "-"] {
 ///     let _: ImageName = ImageName::parse(text.as_ref())?;
 /// }
 /// # Ok::<(), oci_bundle::Error>(())
@@ -539,7 +539,7 @@ mod tests {
     #[test]
     fn names_are_those_of_skopeo_and_shown_as_they_were() {
         for text in [
-            "dir:1",
+            "layout:1",
             "oci-archive:a.tar",
             "oci-archive:a.tar:1",
             "docker-archive:a.tar:x.org/app:1",
@@ -549,8 +549,8 @@ mod tests {
             let name = ImageName::parse(text.as_ref()).unwrap();
             assert_eq!(name.to_string(), text);
         }
-        let name = ImageName::parse("oci:dir:1".as_ref()).unwrap();
-        assert_eq!(name.to_string(), "dir:1");
+        let name = ImageName::parse("oci:layout:1".as_ref()).unwrap();
+        assert_eq!(name.to_string(), "layout:1");
         for text in [
             "",
             "oci-archive:",

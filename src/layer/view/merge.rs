@@ -4,6 +4,7 @@ use std::io::Read;
 
 use oci_cas::Algorithm;
 
+use super::acl;
 use super::resolve::{Components, Found, lookup};
 use super::tree::{Content, View, ViewOptions, implied_directory};
 use crate::archive::{Entry, EntryKind};
@@ -366,15 +367,29 @@ impl Merger<'_> {
     }
 }
 
+/// The mode, as it is when an access ACL has been set. One that says no more than the mode is not kept.
+fn mode_of(mode: u32, xattrs: &mut Vec<(Vec<u8>, Vec<u8>)>) -> u32 {
+    let found = xattrs.iter().position(|(name, _)| name == acl::ACCESS);
+    let told = found.and_then(|at| Some((at, acl::permissions(&xattrs[at].1)?)));
+    let Some((at, (permissions, says_more))) = told else {
+        return mode;
+    };
+    if !says_more {
+        xattrs.remove(at);
+    }
+    mode & !0o777 | permissions
+}
+
 /// The inode that an entry means.
 fn inode(entry: &Entry, kind: InodeKind) -> Inode {
     let kept = |(name, _): &&(Vec<u8>, Vec<u8>)| !xattr::is_masked(name) && can_hold(kind, name);
     let mut xattrs: Vec<_> = entry.xattrs.iter().filter(kept).cloned().collect();
     xattrs.sort_unstable();
+    let mode = mode_of(entry.mode, &mut xattrs);
     let is_link = kind == InodeKind::Symlink;
     Inode {
         kind,
-        mode: if is_link { 0o777 } else { entry.mode },
+        mode: if is_link { 0o777 } else { mode },
         uid: entry.uid,
         gid: entry.gid,
         size: if is_link {

@@ -29,6 +29,7 @@
 //!   that layer once more.
 //! - **Memory is bounded** by [`ViewOptions::memory_size`], which counts all that was ever taken in.
 
+mod acl;
 mod compare;
 mod contents;
 mod merge;

@@ -332,6 +332,29 @@ impl Records {
         record.map(Snapshot::of).transpose()
     }
 
+    /// The files of records that a death has left of what this snapshot was before it was committed. Without its own record
+    /// they would count again.
+    fn past_of(&self, snapshot: &Snapshot) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        if snapshot.info.kind != Kind::Committed {
+            return Ok(found);
+        }
+        for name in self.dir.names()? {
+            let file = String::from_utf8_lossy(&name).into_owned();
+            if !file.ends_with(SUFFIX) || file.starts_with('.') {
+                continue;
+            }
+            let past = self.read(&file)?.is_some_and(|other| {
+                other.becoming.as_ref() == Some(&snapshot.info.name)
+                    && other.place == snapshot.place
+            });
+            if past {
+                found.push(file);
+            }
+        }
+        Ok(found)
+    }
+
     /// Whether it has become something else.
     fn is_past(&self, snapshot: &Snapshot) -> Result<bool> {
         let Some(name) = &snapshot.becoming else {
@@ -434,6 +457,9 @@ impl Locked<'_> {
     /// Takes a record away.
     pub(crate) fn forget(&self, snapshot: &Snapshot) -> Result<()> {
         let dir = &self.records.dir;
+        for past in self.records.past_of(snapshot)? {
+            dir.remove_all(past.as_bytes())?;
+        }
         dir.remove_all(file_name(&snapshot.info.name).as_bytes())?;
         dir.sync_names()?;
         fault::point("snapshot-forgotten");

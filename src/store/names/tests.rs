@@ -90,3 +90,15 @@ fn times_survive_to_the_nanosecond() {
     records.write(&active).unwrap();
     assert_eq!(records.get("key").unwrap(), active);
 }
+
+#[test]
+fn what_was_committed_does_not_come_back_when_the_name_is_removed() {
+    let (_scratch, records) = records();
+    let mut active = snapshot(Kind::Active, "key", "p1");
+    active.becoming = Some("name".to_owned());
+    records.write(&active).unwrap();
+    let committed = snapshot(Kind::Committed, "name", "p1");
+    records.write(&committed).unwrap();
+    records.lock().unwrap().forget(&committed).unwrap();
+    assert!(records.all().unwrap().is_empty());
+}

@@ -161,21 +161,19 @@ fn wrong_arguments_leave_the_layout_alone() {
 }
 
 #[test]
-fn a_docker_image_is_refused_before_the_archive_is_stored() {
+fn a_docker_image_becomes_an_oci_image_and_a_word_says_so() {
     let scratch = Scratch::new();
     scratch.layout("x", &[]);
     scratch.write("1.tar", archive("one"));
-    let mut image =
-        Image::new(json!({"os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}));
+    let mut image = Image::new(
+        json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}),
+    );
     image.config_type = "application/vnd.docker.container.image.v1+json";
     image.store(&scratch.path("x"), "a");
-    let said = scratch.fails("raw add-layer --compress none --image x:a 1.tar");
-    assert!(
-        said.contains("unsupported source type") && said.contains("hint: "),
-        "{said}"
-    );
-    let blobs = fs::read_dir(scratch.path("x/blobs/sha256")).unwrap();
-    assert_eq!(blobs.count(), 2);
+    let outcome = scratch.run("raw add-layer --compress none --image x:a 1.tar");
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("OCI"), "{}", outcome.stderr);
+    scratch.ok("validate --image x:a");
 }
 
 #[test]

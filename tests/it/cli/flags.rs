@@ -162,12 +162,12 @@ fn an_empty_positional_is_refused() {
 #[test]
 fn the_mandatory_flag_is_checked_before_the_others() {
     let scratch = Scratch::new();
-    let said = scratch.fails("unpack --platform nonsense a b c");
+    let said = scratch.fails("unpack --uid-map nonsense a b c");
     assert!(
         said.contains("missing mandatory argument: --image"),
         "{said}"
     );
-    let said = scratch.fails("unpack --image x:.y --platform nonsense a b c");
+    let said = scratch.fails("unpack --image :y --uid-map nonsense a b c");
     assert!(said.contains("invalid --image: "), "{said}");
 }
 

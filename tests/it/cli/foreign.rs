@@ -47,8 +47,8 @@ fn an_image_without_a_tag_is_read_and_edited_by_the_layouts_name_or_its_digest()
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     assert_eq!(author(&scratch, "x"), "me");
     let new = scratch.ok("ls --layout x --digests");
-    let new = new.split(' ').nth(1).unwrap().to_owned();
-    assert!(outcome.stderr.contains(&new), "{}", outcome.stderr);
+    let new = new.split_whitespace().nth(1).unwrap().to_owned();
+    assert!(outcome.stderr.contains(&new), "{new}: {}", outcome.stderr);
     scratch.ok(&format!("config --author you --image x@{new} --tag latest"));
     assert_eq!(author(&scratch, "x"), "you");
     assert_eq!(author(&scratch, &format!("x@{new}")), "me");
@@ -113,6 +113,14 @@ fn an_entry_given_twice_is_shown_once_with_a_word() {
     );
 }
 
+/// A layer with a file whose name no file system takes, by a PAX record.
+fn long_name(name: &str) -> Layer {
+    let record = format!("{} path={name}\n", name.len() + 10);
+    Layer::default()
+        .entry(b"pax", tar::EntryType::XHeader, "", record.as_bytes())
+        .file("f", "x")
+}
+
 #[test]
 fn what_unpack_would_refuse_is_a_finding() {
     let long = "n".repeat(256);
@@ -121,7 +129,7 @@ fn what_unpack_would_refuse_is_a_finding() {
             Layer::default().file("f", "x").link("l", "nowhere"),
             "nowhere",
         ),
-        (Layer::default().file(&long, "x"), "256 bytes"),
+        (long_name(&long), "256 bytes"),
     ] {
         let scratch = Scratch::new();
         scratch.layout("x", &[]);

@@ -48,7 +48,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "unpack --layout x b",
         "flag provided but not defined: -layout",
-        "takes --image <path[:tag]>",
+        "takes --image <image>",
     ),
     (
         "ls --image x",

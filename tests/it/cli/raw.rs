@@ -27,7 +27,7 @@ fn runtime_config_writes_the_file_whole_or_not_at_all() {
     assert_eq!(mode & 0o133, 0, "{mode:o}");
 
     Image::new(json!({
-        "architecture": "amd64", "os": "linux", "config": {"Env": ["no equals sign"]},
+        "architecture": "amd64", "os": "windows", "config": {},
         "rootfs": {"type": "layers", "diff_ids": []}
     }))
     .store(&scratch.path("x"), "bad");

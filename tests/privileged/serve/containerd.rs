@@ -26,7 +26,7 @@ const FETCH: &str = r#"
 "#;
 
 /// How long things may take that happen behind.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A containerd with a server of ours.
 struct Engine {

@@ -10,7 +10,7 @@ use super::client::Client;
 use crate::machine::Scratch;
 
 /// How long a program may take to start or to end.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program that is ended with the test.
 pub struct Program {
