@@ -99,6 +99,7 @@ pub fn may_mount() -> bool {
 }
 
 /// Whether there is a directory at a path, the last link followed.
+#[cfg(feature = "compat")]
 pub(crate) fn is_dir(path: &Path) -> bool {
     path.is_dir()
 }

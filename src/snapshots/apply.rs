@@ -83,6 +83,7 @@ impl Applier for BlobApplier<'_> {
 }
 
 /// Applies a layer that a reader yields to what mounts show.
+#[cfg_attr(not(feature = "serve"), expect(dead_code, reason = "the server's"))]
 pub(crate) fn apply_reader(
     mounter: &dyn Mounter,
     onto: &[Mount],

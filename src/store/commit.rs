@@ -129,6 +129,7 @@ impl Store {
 
     /// Writes what [`commit_container`](Self::commit_container) makes a layer of, as the uncompressed stream of one. It takes
     /// as much work as there are changes, and nothing is left in the store.
+    #[cfg_attr(not(feature = "serve"), expect(dead_code, reason = "the server's"))]
     pub(crate) fn write_changes(
         &self,
         key: &Key,

@@ -23,7 +23,9 @@ use super::registry::{Registry, RegistryName, RegistryOptions};
 use super::remote::RemoteBlobs;
 use crate::fs::staging::Staging;
 use crate::fs::{Access, input};
-use crate::image::{DEFAULT_TAG, Descriptor, Name, Platform, Reference, Tag, to_go_json};
+#[cfg(feature = "registry")]
+use crate::image::Descriptor;
+use crate::image::{DEFAULT_TAG, Name, Platform, Reference, Tag, to_go_json};
 use crate::layout::{DescriptorPath, ImageSource, Layout, LeasedLayout};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -444,7 +446,7 @@ impl Opened {
 
     /// A tag for the image where there need be one: that of its name, or `latest`.
     fn tag(&self) -> Tag {
-        let text = match &self.name {
+        let text: Option<String> = match &self.name {
             #[cfg(feature = "registry")]
             ImageName::Registry(name) => name.tag().map(str::to_owned),
             _ => None,

@@ -13,7 +13,7 @@ use crate::store::{Container, ContainerMeta, Key, LeasedStore, MountOptions, Mou
 ///
 /// # Errors
 ///
-/// Those of [`Meant::find`] and [`Store::prepare`]; [`ErrorKind::InvalidInput`] if the word means something else.
+/// Those of [`Meant::find`] and [`Store::prepare`](crate::store::Store::prepare); [`ErrorKind::InvalidInput`] if the word means something else.
 pub fn prepare(
     store: &LeasedStore,
     word: &str,
@@ -29,7 +29,7 @@ pub fn prepare(
 ///
 /// # Errors
 ///
-/// Those of [`Meant::find`], [`Store::mount_container`] and [`Store::mount_chain`]; [`ErrorKind::InvalidInput`] if the word
+/// Those of [`Meant::find`], [`Store::mount_container`](crate::store::Store::mount_container) and [`Store::mount_chain`](crate::store::Store::mount_chain); [`ErrorKind::InvalidInput`] if the word
 /// means something else, or if a container is given maps.
 pub fn mount(
     store: &LeasedStore,
@@ -55,7 +55,7 @@ pub fn mount(
 ///
 /// # Errors
 ///
-/// Those of [`Store::unmount`]; [`ErrorKind::NotFound`] if there is neither such a container nor such a directory.
+/// Those of [`Store::unmount`](crate::store::Store::unmount); [`ErrorKind::NotFound`] if there is neither such a container nor such a directory.
 pub fn unmount(store: &LeasedStore, word: &OsStr, lazy: bool) -> Result<Option<PathBuf>> {
     let key = word.to_str();
     let container = key.map_or(Ok(None), |key| meant::container(store, key))?;

@@ -259,6 +259,7 @@ impl Records {
     }
 
     /// The same, with what was read before.
+    #[cfg_attr(not(feature = "serve"), expect(dead_code, reason = "the server's"))]
     pub(crate) fn remembered_by(mut self, cache: &RecordCache) -> Self {
         self.cache = Some(cache.clone());
         self

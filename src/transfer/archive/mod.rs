@@ -56,7 +56,9 @@ pub use export::{ExportReport, ExportedImage, Exporter};
 pub use import::{AnyArchive, ArchiveFormat, ImportedImage, Importer};
 pub use layout::{Combined, OciArchive};
 
-pub(crate) use closure::{Closure, is_distributable, read_document};
+#[cfg(feature = "registry")]
+pub(crate) use closure::is_distributable;
+pub(crate) use closure::{Closure, read_document};
 pub(crate) use diff_id::{check_counts, check_diff_id};
 pub(crate) use import::open_in_place;
 pub(crate) use name::{split_tag, without_names};
