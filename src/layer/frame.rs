@@ -130,7 +130,9 @@ impl Framer {
                 "hash {path}: a sparse file of {} bytes; the limit is {MAX_HOLES}",
                 entry.size
             );
-            return Err(Error::new(ErrorKind::LimitExceeded, message));
+            return Err(Error::new(ErrorKind::LimitExceeded, message).with_hint(
+                "`raw unpack` into a directory that exists keeps no record, and takes any size",
+            ));
         }
         let hasher = BlockHasher::new();
         self.file = Some(FileHash {
