@@ -9,6 +9,7 @@ use oci_bundle::{Error, ErrorKind, Result, ops};
 use serde_json::json;
 
 use super::exit::Exit;
+use super::json::SCHEMA_VERSION;
 use super::source_args::{TransferArgs, name_parser};
 use super::ui::Ui;
 
@@ -102,9 +103,10 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     if args.json {
         let images: Vec<String> = report.images.iter().map(ToString::to_string).collect();
         let value = json!({
+            "schema_version": SCHEMA_VERSION,
             "images": images,
             "copied": report.copied_count,
-            "copiedBytes": report.copied_size,
+            "copied_bytes": report.copied_size,
             "existing": report.existing_count,
         });
         ui.print(format!("{value}\n"))?;

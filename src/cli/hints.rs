@@ -216,7 +216,7 @@ mod tests {
         assert!(said("unpack", "log").starts_with("--log stands before the command"));
         assert_eq!(
             said("unpack", "layout"),
-            "'bundle unpack' takes --image <path[:tag]>"
+            "'bundle unpack' takes --image <image>"
         );
         assert!(said("", "image").ends_with("bundle COMMAND --image"));
         assert!(said("store", "json").ends_with("bundle store COMMAND --json"));

@@ -40,7 +40,7 @@ pub(crate) const PIPE: &str = "-";
 /// ```
 /// use oci_bundle::transfer::ImageName;
 ///
-/// for text in ["dir:1", "oci:layout:1", "oci-archive:a.tar", "docker-archive:a.tar:app:1", "docker://alpine", "-"] {
+/// for text in ["layout:1", "oci:layout:1", "oci-archive:a.tar", "docker-archive:a.tar:app:1", "docker://alpine", "-"] {
 ///     let _: ImageName = ImageName::parse(text.as_ref())?;
 /// }
 /// # Ok::<(), oci_bundle::Error>(())

@@ -99,6 +99,18 @@ fn what_gc_removes_is_as_the_schema_says() {
 }
 
 #[test]
+fn what_is_copied_and_what_an_index_has_is_as_the_schemas_say() {
+    let scratch = filled();
+    let copied = value(&scratch.ok("copy --json x:a y:a"));
+    schema::check("copy", &copied);
+    assert!(copied["copied"].as_u64() > Some(0));
+    scratch.ok("index create --image x:all a");
+    let listed = value(&scratch.ok("index ls --json --image x:all"));
+    schema::check("index-ls", &listed);
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn a_failure_of_the_store_is_as_the_schema_says() {
     let scratch = Scratch::new();
     let outcome = scratch.run("store ls --json --store none");
