@@ -281,6 +281,15 @@
 //! **A test that cannot run fails, and `tests/all` counts it as left out**: it names itself and the reason in a file, which
 //! the filter of the output reads. Nothing has to be skipped by name, and without `tests/all` a missing peer still fails.
 //!
+//! # Serving containerd
+//!
+//! **The server is the store's snapshots behind a socket** (`serve`, feature `serve`): records, chains and containers are those
+//! of the command, so both work side by side, and what either brought the other does not unpack again. Message types are
+//! written out with containerd's numbers, so that no compiler of protocols is needed to build.
+//!
+//! **A removed name takes its past along.** A commit writes two records; a death between them leaves the first, which counts
+//! for nothing as long as the second is there. Whoever removes the second removes the first before it.
+//!
 //! # The systems that this one answers
 //!
 //! What each name of theirs is here. A test checks that the targets exist.
