@@ -38,7 +38,8 @@ fn mounted(scratch: &Scratch, image: &Path) -> Tree {
 fn checker(scratch: &Scratch) -> Result<PathBuf, String> {
     const GET: &str = r#"
         set -e; cd "$1"; mkdir -p lists/partial cache/archives/partial root
-        echo 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main' >list
+        mirror=$(grep -rhoE 'https?://[^ ]+/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null | head -n 1 | tr -d ' ')
+        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror:?apt has no mirror of Debian} trixie main" >list
         get() {
             apt-get -qq -o Dir::Etc::SourceList="$1/list" -o Dir::Etc::SourceParts=- -o Dir::State::Lists="$1/lists" \
                 -o Dir::Cache="$1/cache" -o APT::Sandbox::User=root -o Acquire::Languages=none "$2" $3
