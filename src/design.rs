@@ -54,8 +54,12 @@
 //! the same user, is private and unlocked; in `/tmp`, anybody can make one of that name. A signal that the command can
 //! see takes its staging directory with it.
 //!
-//! **Sparse files are hashed with their holes**, as their readers see them, up to 16 GiB; beyond that they are refused,
-//! because the record cannot do without the digest. `raw unpack` onto an existing directory keeps no record and takes any.
+//! **Holes are not read.** A file is known by the SHA-256 of its content, zeros included, up to 4 GiB of zeros; beyond that by
+//! a digest of its blocks that are not all zeros ([`fs::content_hash`](crate::fs::content_hash)), which depends on the
+//! content alone, so that the same file is the same in whatever form it came. The manifest has no `sha256digest` then:
+//! other programs could not compare it, and `repack --verify` goes by size and time there. In layers, holes of 1 MiB or
+//! more are holes in PAX sparse 1.0, the one form that Go's reader, GNU tar, bsdtar and Python all expand; their edges are
+//! rounded to 64 KiB, so that file systems with other blocks give the same layer. All other files are umoci's, byte for byte.
 //!
 //! # Documents
 //!

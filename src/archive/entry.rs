@@ -28,8 +28,9 @@ pub struct Entry {
     pub device: (u32, u32),
     /// Extended attributes (`SCHILY.xattr.*`) in order of appearance; each name once, the last value wins.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Whether the data events leave holes, which read as zeros.
-    pub sparse: bool,
+    /// Of a regular file with holes, which read as zeros: where there is content between them, offset and length in bytes,
+    /// ascending, each with content. It is all that the data events bring.
+    pub pieces: Option<Vec<(u64, u64)>>,
 }
 
 /// What an entry makes.

@@ -93,9 +93,10 @@ impl Extensions {
             path,
             link,
             size,
-            shared,
+            mut shared,
             mut sparse,
         } = extended;
+        shared.read_acls();
         let (mut kind, has_body) = match flag {
             Flag::Entry(kind) => (kind, kind == EntryKind::File),
             Flag::DumpDirectory => (EntryKind::Directory, true),
@@ -184,7 +185,7 @@ impl Extensions {
             link: Vec::new(),
             device: (0, 0),
             xattrs: merge(&global.xattrs, own.xattrs),
-            sparse: false,
+            pieces: None,
         })
     }
 }

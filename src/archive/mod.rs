@@ -12,6 +12,7 @@
 //! | `extension.rs` | what precedes an entry: PAX `x` and `g`, GNU long names; folded into one entry |
 //! | `header.rs` | one header block: checksum, dialect, type, fields |
 //! | `pax.rs` | the records of a PAX header and their values |
+//! | `acl.rs` | ACLs that are written as text |
 //! | `sparse.rs` | the maps of sparse files, in four notations |
 //! | `numeric.rs` | numbers: octal, base-256, decimal |
 //! | `limits.rs` | [`Limits`] on what the input may make us hold |
@@ -28,6 +29,7 @@
 //! - **No allocation by a claimed size.** Buffers grow by bytes that have arrived, up to [`Limits`].
 //! - **Names are bytes**, delivered as they are written. What they mean in a rootfs is decided elsewhere.
 
+mod acl;
 mod compression;
 mod encoder;
 mod entry;
@@ -51,3 +53,4 @@ pub use entry::{Entry, EntryKind, Event};
 pub use limits::Limits;
 pub use parser::Parser;
 pub use writer::Writer;
+pub(crate) use writer::{SMALLEST_HOLE, parts_between_holes};

@@ -419,7 +419,9 @@ impl Parser {
             return Err(failed());
         };
         self.map.check(entry.size, stored_size)?;
-        entry.sparse = self.map.has_holes(entry.size);
+        if self.map.has_holes(entry.size) {
+            entry.pieces = Some(self.map.pieces().to_vec());
+        }
         events.push(Event::Entry(entry));
         let body = Body {
             left: stored_size,

@@ -5,6 +5,7 @@
 //! a reader that resynchronises at the next newline lets a value smuggle records. A value that is malformed is an error
 //! too, but for the access time: it is lost to the next reader anyway, as it is in the header block.
 
+use super::acl::{self, TextAcl};
 use super::header::{invalid, owner, show};
 use super::limits::Limits;
 use super::numeric;
@@ -124,9 +125,27 @@ pub(super) struct Shared {
     pub(super) mtime: Record<FileTime>,
     pub(super) atime: Record<FileTime>,
     pub(super) xattrs: Xattrs,
+    /// ACLs as text, by their keys.
+    acls: Xattrs,
 }
 
 impl Shared {
+    /// Makes attributes of the ACLs that are written as text, where the attribute itself is not written too. What is not
+    /// understood keeps its key as a name, so that somebody hears of it.
+    pub(super) fn read_acls(&mut self) {
+        let texts = std::mem::take(&mut self.acls).into_iter();
+        let read = texts.filter_map(|(key, text)| {
+            let kind = key.get(acl::PREFIX.len()..).unwrap_or_default();
+            match acl::read(kind, &text) {
+                TextAcl::Attribute(name, value) => Some((name.to_vec(), value)),
+                TextAcl::Mode => None,
+                TextAcl::Unknown => Some((key, text)),
+            }
+        });
+        // Where the attribute is written too, it is the exact form: of equal names the last one counts.
+        self.xattrs.splice(0..0, read.collect::<Vec<_>>());
+    }
+
     fn read(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         match key {
             b"uid" => self.uid.set(value, |value| id("uid", value)),
@@ -144,6 +163,8 @@ impl Shared {
                         return Err(invalid("an extended attribute without a name".to_owned()));
                     }
                     self.xattrs.push((name.to_vec(), value.to_vec()));
+                } else if key.starts_with(acl::PREFIX) && !value.is_empty() {
+                    self.acls.push((key.to_vec(), value.to_vec()));
                 }
                 Ok(())
             }
@@ -160,6 +181,7 @@ impl Shared {
             let (key, value) = record?;
             self.read(key, value)?;
         }
+        self.read_acls();
         keep_last(&mut self.xattrs);
         let size: usize = self
             .xattrs

@@ -130,7 +130,11 @@ fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8], mut at: u64) -> Result<(), Er
 }
 
 /// The first run of data at or behind a place, cut at `size`; all of the rest where the file system does not tell.
-fn next_data(from: BorrowedFd<'_>, at: u64, size: u64) -> Result<Option<(u64, u64)>, Failed> {
+pub(super) fn next_data(
+    from: BorrowedFd<'_>,
+    at: u64,
+    size: u64,
+) -> Result<Option<(u64, u64)>, Failed> {
     if at >= size {
         return Ok(None);
     }

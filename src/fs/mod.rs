@@ -13,6 +13,7 @@
 //! | `remove.rs` | removing whole trees |
 //! | `descent.rs` | going down a tree and up again, however deep it is |
 //! | `copy.rs`, `content.rs` | copying whole trees exactly |
+//! | `content_hash.rs` | the digest of a file's content, whose holes are not read |
 //! | `dedupe.rs` | two files of one content sharing their blocks |
 //! | `usage.rs`, `quota.rs` | how much room a tree takes, and may take |
 //! | `lock.rs` | locks between processes that tell who holds them |
@@ -42,6 +43,7 @@ pub mod atomic;
 mod beneath;
 mod change;
 mod content;
+pub mod content_hash;
 pub mod copy;
 pub mod dedupe;
 pub mod descent;
@@ -87,7 +89,7 @@ pub use idmap::{IdMap, IdRange, MapOptions};
 pub use marks::MarkNamespace;
 pub use metadata::{Inode, Metadata, Refused, Rules, Times};
 pub use named_ids::{Owners, map_named_ids};
-pub use reader::FileReader;
+pub use reader::{FileReader, hash_file};
 pub use root::{Resolved, Root};
 pub use stat::{InodeId, InodeKind, Stat};
 pub use syscall::private_umask;

@@ -17,9 +17,13 @@ pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 /// The attribute in which a rootless tree keeps the owner that an inode has in the image.
 pub const ROOTLESS_OWNER: &[u8] = b"user.rootlesscontainers";
 
-/// Whether an attribute belongs to the host and is neither removed, set nor packed: labels of `SELinux` and ACLs of `NFSv4`.
+/// What the name begins with of an ACL in a layer that is written as text and not understood: no attribute of Linux.
+pub const TEXT_ACL: &[u8] = b"SCHILY.acl.";
+
+/// Whether an attribute belongs to the host and is neither removed, set nor packed: labels of `SELinux` and ACLs of `NFSv4`;
+/// and [`TEXT_ACL`].
 pub fn is_masked(name: &[u8]) -> bool {
-    name == b"security.selinux" || name == b"system.nfs4_acl"
+    name == b"security.selinux" || name == b"system.nfs4_acl" || name.starts_with(TEXT_ACL)
 }
 
 /// The value of [`ROOTLESS_OWNER`]: two protobuf varint fields, in which the id 0 is written as "do nothing".

@@ -115,6 +115,11 @@ impl<'a> Translator<'a> {
                     name,
                     "is on a symbolic link, pipe or device, where Linux has none, and is left out there",
                 );
+            } else if name.starts_with(xattr::TEXT_ACL) {
+                self.warn_once(
+                    name,
+                    "is an ACL as text that names no ids, or not one of Linux, and is left out",
+                );
             } else if xattr::is_masked(name) {
                 self.warn_once(name, "belongs to the host and is left out");
             } else if name == ROOTLESS_OWNER && self.maps.rootless {

@@ -4,14 +4,12 @@
 //! computed together, block by block: the two run in the processor at the same time, where one after the other would
 //! take twice as long. That is why the stream is hashed here, and not by a reader around it.
 
-use oci_cas::digest::{BlockHasher, update_pair};
+use oci_cas::digest::BlockHasher;
 use oci_cas::{Algorithm, Digest, Hasher};
 
 use crate::archive::{Entry, EntryKind, Event, Limits, Parser};
-use crate::error::{Error, ErrorKind, Result};
-
-/// How many bytes of holes a sparse file may have when its content must be hashed: half a minute of hashing.
-pub(super) const MAX_HOLES: u64 = 16 << 30;
+use crate::error::Result;
+use crate::fs::content_hash::ContentHasher;
 
 /// A piece of a stream and what is in it.
 #[derive(Debug, Default)]
@@ -30,7 +28,7 @@ pub(super) enum Step {
         offset: u64,
         range: std::ops::Range<usize>,
     },
-    /// The entry is complete; the SHA-256 of a file's content, if it was asked for.
+    /// The entry is complete; the digest of a file's content ([`ContentHasher`]), if it was asked for.
     End(Option<[u8; 32]>),
 }
 
@@ -42,7 +40,7 @@ enum StreamHasher {
 
 /// The file whose content is passing through.
 struct FileHash {
-    hasher: BlockHasher,
+    hasher: ContentHasher,
     /// How much of the content has been hashed.
     position: u64,
     size: u64,
@@ -82,30 +80,26 @@ impl Framer {
         let mut events = std::mem::take(&mut self.events);
         let parsed = self.parser.feed(data, &mut events);
         let mut hashed = 0;
-        let mut result = Ok(());
         for event in events.drain(..) {
             let step = match event {
-                Event::Entry(entry) => self.begin(&entry).map(|()| Step::Entry(entry)),
+                Event::Entry(entry) => {
+                    self.begin(&entry);
+                    Step::Entry(entry)
+                }
                 Event::Data { offset, range } => {
                     self.stream_only(&data[hashed..range.start]);
                     self.content(offset, &data[range.clone()]);
                     hashed = range.end;
-                    Ok(Step::Data { offset, range })
+                    Step::Data { offset, range }
                 }
-                Event::End => Ok(Step::End(self.end())),
+                Event::End => Step::End(self.end()),
             };
-            match step {
-                Ok(step) => steps.push(step),
-                Err(error) => {
-                    result = Err(error);
-                    break;
-                }
-            }
+            steps.push(step);
         }
         self.stream_only(&data[hashed..]);
         self.size += data.len() as u64;
         self.events = events;
-        result.and(parsed)
+        parsed
     }
 
     /// Ends the layer: the digest and the size in bytes of the stream.
@@ -120,28 +114,15 @@ impl Framer {
         Ok((digest, self.size))
     }
 
-    fn begin(&mut self, entry: &Entry) -> Result<()> {
-        if !self.file_digests || entry.kind != EntryKind::File {
-            return Ok(());
+    fn begin(&mut self, entry: &Entry) {
+        if self.file_digests && entry.kind == EntryKind::File {
+            self.file = Some(FileHash {
+                hasher: ContentHasher::new(entry.size),
+                position: 0,
+                size: entry.size,
+                sparse: entry.pieces.is_some(),
+            });
         }
-        if entry.sparse && entry.size > MAX_HOLES {
-            let path = crate::fs::escape_name(&entry.path);
-            let message = format!(
-                "hash {path}: a sparse file of {} bytes; the limit is {MAX_HOLES}",
-                entry.size
-            );
-            return Err(Error::new(ErrorKind::LimitExceeded, message).with_hint(
-                "`raw unpack` into a directory that exists keeps no record, and takes any size",
-            ));
-        }
-        let hasher = BlockHasher::new();
-        self.file = Some(FileHash {
-            hasher,
-            position: 0,
-            size: entry.size,
-            sparse: entry.sparse,
-        });
-        Ok(())
     }
 
     fn stream_only(&mut self, bytes: &[u8]) {
@@ -161,7 +142,7 @@ impl Framer {
         }
         file.position = offset + bytes.len() as u64;
         match &mut self.stream {
-            StreamHasher::Sha256(stream) => update_pair(stream, &mut file.hasher, bytes),
+            StreamHasher::Sha256(stream) => file.hasher.update_with(stream, bytes),
             StreamHasher::Other(stream) => {
                 stream.update(bytes);
                 file.hasher.update(bytes);
@@ -178,12 +159,7 @@ impl Framer {
 
 impl FileHash {
     fn hash_hole(&mut self, end: u64) {
-        const ZEROS: [u8; 8192] = [0; 8192];
-        while self.position < end {
-            let piece = (end - self.position).min(ZEROS.len() as u64);
-            self.hasher
-                .update(&ZEROS[..usize::try_from(piece).unwrap_or(ZEROS.len())]);
-            self.position += piece;
-        }
+        self.hasher.zeros(end.saturating_sub(self.position));
+        self.position = self.position.max(end);
     }
 }

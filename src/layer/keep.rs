@@ -136,7 +136,7 @@ impl Keeper<'_> {
                 let error = Error::new(ErrorKind::LimitExceeded, message);
                 return Err(error.with_hint("see --max-size"));
             }
-            if entry.sparse && entry.size > 0 {
+            if entry.pieces.is_some() && entry.size > 0 {
                 kept = Kept::Odd(block(self.sizes.odd)?);
                 let end = self.sizes.odd.saturating_add(entry.size);
                 self.sizes.odd = end.checked_next_multiple_of(BLOCK).ok_or_else(too_large)?;
@@ -303,7 +303,7 @@ impl<'a> IndexReader<'a> {
             link,
             device,
             xattrs,
-            sparse: false,
+            pieces: None,
         };
         Ok((entry, kept))
     }

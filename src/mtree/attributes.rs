@@ -5,6 +5,7 @@
 
 use super::{Keyword, vis};
 use crate::fs::InodeKind;
+use crate::fs::content_hash::is_of_blocks;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use filetime::FileTime;
@@ -71,10 +72,12 @@ impl Attributes<'_> {
             }
             Keyword::TarTime => push(out, format_args!("{}.000000000", self.mtime.unix_seconds())),
             Keyword::Link if self.kind == InodeKind::Symlink => vis::encode_into(self.link, out),
-            Keyword::Sha256 if self.kind == InodeKind::File => match &self.sha256 {
-                Some(digest) => out.extend_from_slice(hex::encode(digest).as_bytes()),
-                None => return false,
-            },
+            Keyword::Sha256 if self.kind == InodeKind::File => {
+                match &self.sha256.filter(|digest| !is_of_blocks(digest)) {
+                    Some(digest) => out.extend_from_slice(hex::encode(digest).as_bytes()),
+                    None => return false,
+                }
+            }
             Keyword::Link | Keyword::Sha256 => return false,
             _ if keyword.is_digest() && self.kind != InodeKind::File => return false,
             _ => match self.other.iter().find(|(known, _)| *known == keyword) {

@@ -9,15 +9,14 @@
 //! the record; it is never taken for unchanged later, because the proof of each inode is its `statx` from before it was
 //! read, and the reference time of the new index is from before the walk.
 
+use super::Attributes;
 use super::baseline::{Baseline, Old, OldChildren};
-use super::digest::Digests;
 use super::index::Reference;
 use super::manifest::MAX_PATH;
 use super::record::{Record, Recorder};
-use super::{Attributes, Keyword};
 use crate::fs::tree::Witness;
 use crate::fs::xattr::Xattrs;
-use crate::fs::{Change, ChangeKind, Dir, InodeId, InodeKind, Stat};
+use crate::fs::{Change, ChangeKind, Dir, InodeId, InodeKind, Stat, hash_file};
 use crate::{Error, ErrorKind, Result, ResultExt};
 use filetime::FileTime;
 use std::collections::HashMap;
@@ -75,7 +74,7 @@ pub struct Diff {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn diff(root: &Dir, options: &DiffOptions<'_>) -> Result<Diff> {
-    let mut walk = Walk::new(options)?;
+    let mut walk = Walk::new(options);
     let below = walk.enter(root, b".", options.baseline.root())?;
     let mut open = vec![(None::<Dir>, below.into_iter(), 0)];
     while let Some((dir, below, parent)) = open.last_mut() {
@@ -183,7 +182,7 @@ struct Walk<'a> {
     baseline: Baseline<'a>,
     masks: &'a [Vec<u8>],
     recorder: Option<Recorder>,
-    digests: Digests,
+    buffer: Vec<u8>,
     /// Digests of inodes with several names, which are read under one of them; and the ctime they had.
     shared: HashMap<InodeId, (FileTime, [u8; 32])>,
     /// Path of what is looked at.
@@ -195,21 +194,21 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(options: &DiffOptions<'a>) -> Result<Self> {
-        Ok(Self {
+    fn new(options: &DiffOptions<'a>) -> Self {
+        Self {
             baseline: options.baseline,
             masks: options.masks,
             recorder: options
                 .record
                 .map(|reference| Recorder::new(reference.device)),
-            digests: Digests::new(&[Keyword::Sha256])?,
+            buffer: Vec::new(),
             shared: HashMap::new(),
             path: Vec::new(),
             changes: Vec::new(),
             files_read: 0,
             masked_count: 0,
             sockets: Vec::new(),
-        })
+        }
     }
 
     fn finish(mut self) -> Result<Diff> {
@@ -391,11 +390,7 @@ impl<'a> Walk<'a> {
             _ => {}
         }
         self.files_read += 1;
-        let computed = self.digests.read(dir.open_file(name)?)?;
-        let Some(sha256) = computed.sha256 else {
-            let message = "hash file: no digest was computed";
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        };
+        let sha256 = hash_file(dir, name, &mut self.buffer)?;
         if stat.nlink > 1 {
             self.shared.insert(stat.id, (stat.ctime, sha256));
         }

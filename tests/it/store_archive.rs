@@ -48,7 +48,7 @@ impl Tar {
                 link: link.into(),
                 device: (0, 0),
                 xattrs: Vec::new(),
-                sparse: false,
+                pieces: None,
             })
             .unwrap();
         self.0.data(content).unwrap();

@@ -25,7 +25,7 @@ fn every_field_of_a_plain_header_is_read() {
         (entry.mtime, entry.atime),
         (FileTime::from_unix_time(-86_400, 0), None)
     );
-    assert_eq!((entry.size, entry.sparse), (5, false));
+    assert_eq!((entry.size, &entry.pieces), (5, &None));
     assert_eq!(item.data, [(0, b"hello".to_vec())]);
     assert!(entry.link.is_empty() && entry.xattrs.is_empty());
 }

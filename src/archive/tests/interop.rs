@@ -134,7 +134,10 @@ fn sparse_archives_of_gnu_tar_are_read() {
         let items = read(&run("tar", &arguments, root.path())).unwrap();
         let what = arguments.join(" ");
         assert_same(&items, root.path(), what.contains("posix"), &what);
-        let sparse: Vec<_> = items.iter().filter(|item| item.entry.sparse).collect();
+        let sparse: Vec<_> = items
+            .iter()
+            .filter(|item| item.entry.pieces.is_some())
+            .collect();
         assert_eq!(
             (sparse.len(), sparse[0].path(), sparse[0].data.len()),
             (1, "./sparse", 40),
@@ -198,4 +201,86 @@ fn archives_of_the_tar_crate_are_read() {
         (link.entry.kind, &link.entry.link[..]),
         (EntryKind::Symlink, long.as_bytes())
     );
+}
+
+/// What reads archives and must make the file again, with its holes: GNU tar, Python and, where it is there, bsdtar. Go's
+/// reader is that of the tools in `tests/privileged`.
+#[test]
+fn files_with_holes_are_expanded_by_other_readers() {
+    const SIZE: u64 = (40 << 20) - 1;
+    let pieces = [(0, 512), (7 << 20, 70_144), (SIZE - 511, 511)];
+    let names = [
+        "d/sparse",
+        "all holes",
+        &format!("{}/{}", "l".repeat(99), "n".repeat(99)),
+    ];
+    let mut writer = crate::archive::Writer::new(Vec::new());
+    for name in names {
+        let pieces = if name == "all holes" {
+            &[][..]
+        } else {
+            &pieces
+        };
+        let entry = crate::archive::Entry {
+            path: name.into(),
+            kind: EntryKind::File,
+            mode: 0o640,
+            uid: rustix::process::getuid().as_raw(),
+            gid: rustix::process::getgid().as_raw(),
+            size: SIZE,
+            mtime: FileTime::from_unix_time(1_234_567_890, 0),
+            atime: None,
+            link: Vec::new(),
+            device: (0, 0),
+            xattrs: Vec::new(),
+            pieces: None,
+        };
+        writer.sparse_entry(&entry, pieces).unwrap();
+        for (_, length) in pieces {
+            writer
+                .data(&vec![7; usize::try_from(*length).unwrap()])
+                .unwrap();
+        }
+    }
+    let archive = writer.finish().unwrap();
+    assert!(archive.len() < 300_000, "{}", archive.len());
+    let mut expected = vec![0; usize::try_from(SIZE).unwrap()];
+    for (offset, length) in pieces {
+        let offset = usize::try_from(offset).unwrap();
+        expected[offset..][..usize::try_from(length).unwrap()].fill(7);
+    }
+    let script = "import sys, tarfile; tarfile.open(sys.argv[1]).extractall('.')";
+    for command in [
+        &["tar", "-xf", "archive"][..],
+        &["python3", "-c", script, "archive"],
+        &["bsdtar", "-xf", "archive"],
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("archive"), &archive).unwrap();
+        let output = Command::new(command[0])
+            .args(&command[1..])
+            .current_dir(root.path())
+            .output();
+        let Ok(output) = output else {
+            assert_ne!(command[0], "tar");
+            continue;
+        };
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?}: {said}");
+        for name in names {
+            let path = root.path().join(name);
+            let stat = fs::metadata(&path).unwrap();
+            let content = fs::read(&path).unwrap();
+            if name == "all holes" {
+                assert!(content == vec![0; expected.len()], "{command:?}");
+            } else {
+                assert!(content == expected, "{command:?} {name}");
+            }
+            assert!(
+                stat.blocks() < 1000,
+                "{command:?} {name}: {}",
+                stat.blocks()
+            );
+        }
+    }
 }

@@ -97,7 +97,7 @@ fn all_notations_give_the_same_file() {
         for archive in all_notations(real_size, pieces) {
             let item = read_with_next(&archive);
             assert_eq!(
-                (item.path(), item.entry.size, item.entry.sparse),
+                (item.path(), item.entry.size, item.entry.pieces.is_some()),
                 ("s", real_size, true)
             );
             assert_eq!(item.data.len(), pieces.len());
@@ -112,7 +112,7 @@ fn a_map_without_holes_is_a_plain_file() {
     for archive in all_notations(6, pieces) {
         let item = read_with_next(&archive);
         assert_eq!(
-            (item.entry.sparse, item.content()),
+            (item.entry.pieces.is_some(), item.content()),
             (false, b"abcdef".to_vec())
         );
     }

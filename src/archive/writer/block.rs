@@ -10,6 +10,9 @@ const PREFIX: usize = 155;
 /// The component that tells a PAX header by its name.
 const PAX_NAME: &[u8] = b"PaxHeaders.0";
 
+/// The component that tells the header of a sparse file by its name.
+const SPARSE_NAME: &[u8] = b"GNUSparseFile.0";
+
 /// A header block.
 pub(super) struct Block(tar::Header);
 
@@ -17,7 +20,7 @@ impl Block {
     /// The block before the records of an entry of this name. It has no device fields.
     pub(super) fn of_records(path: &[u8], size: usize) -> Self {
         let mut block = Self(tar::Header::new_ustar());
-        let (name, length) = records_name(path);
+        let (name, length) = name_with(PAX_NAME, path);
         text(&mut block.0.as_old_mut().name, &name[..length]);
         block.numbers(0, (0, 0), size as u64, 0);
         block.finish(b'x')
@@ -95,8 +98,15 @@ pub(super) fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     fits.then_some((prefix, name))
 }
 
-/// The name of the PAX header of an entry: `a/PaxHeaders.0/b` for `a/b`, without what is not ASCII, cut to the field.
-fn records_name(path: &[u8]) -> ([u8; NAME], usize) {
+/// The name in the header of a sparse file, whose own stands in the records: nobody takes the map for its content.
+pub(super) fn sparse_name(path: &[u8]) -> Vec<u8> {
+    let (name, length) = name_with(SPARSE_NAME, path);
+    name[..length].to_vec()
+}
+
+/// The name of the header that precedes an entry: `a/PaxHeaders.0/b` for `a/b`, without what is not ASCII, cut to the
+/// field.
+fn name_with(component: &[u8], path: &[u8]) -> ([u8; NAME], usize) {
     let file = path
         .iter()
         .rposition(|&byte| byte == b'/')
@@ -106,7 +116,7 @@ fn records_name(path: &[u8]) -> ([u8; NAME], usize) {
     let components = directory
         .split(|&byte| byte == b'/')
         .filter(named)
-        .chain([PAX_NAME])
+        .chain([component])
         .chain(Some(file).filter(named));
     let mut name = [0; NAME];
     let mut length = 0;

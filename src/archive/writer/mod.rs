@@ -7,10 +7,11 @@
 //! ```
 //!
 //! The digest of a layer depends on each byte here, so nothing is a matter of taste: `block.rs` lays out the header
-//! blocks, `records.rs` decides what becomes a PAX record.
+//! blocks, `records.rs` decides what becomes a PAX record. What umoci does not write is a file with holes (`sparse.rs`).
 
 mod block;
 mod records;
+mod sparse;
 #[cfg(test)]
 mod tests;
 
@@ -19,18 +20,22 @@ use super::{Entry, EntryKind};
 use crate::{Error, ErrorKind, Result, ResultExt};
 use block::Block;
 use records::Records;
+pub(crate) use sparse::{SMALLEST_HOLE, parts_between_holes};
 use std::io::Write;
 
 /// Bytes of a block, the unit of the format.
 const BLOCK: usize = 512;
+
+/// The longest map of a sparse file in bytes, padding included: Go's reader takes no longer one.
+const MAX_SPARSE_MAP: usize = 1 << 20;
 
 const ZEROS: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 
 /// Writes a tar archive in the ustar format, with a PAX header before each entry that does not fit into it.
 ///
 /// Names are written as they are given: a directory's with its trailing slash. The parser of this room reads back what
-/// was written, with two exceptions: what [`Entry::sparse`] says is ignored (holes are zeros like others), and a size
-/// counts for regular files only.
+/// was written, with two exceptions: what [`Entry::pieces`] says is ignored ([`sparse_entry`](Self::sparse_entry) writes
+/// holes), and a size counts for regular files only.
 ///
 /// Nothing is allocated for an entry but what a few buffers, which are kept, may have to grow.
 #[derive(Debug)]
@@ -74,14 +79,7 @@ impl<W: Write> Writer<W> {
             .gather(entry, split.is_some())
             .context(|| describe(entry))?;
         if needs_pax {
-            let body = self.records.body();
-            let padding = padding(body.len() as u64);
-            write_all(
-                &mut self.out,
-                Block::of_records(&entry.path, body.len()).as_bytes(),
-            )?;
-            write_all(&mut self.out, body)?;
-            self.write(&ZEROS[..padding])?;
+            self.write_records(&entry.path)?;
         }
         let (prefix, name) = match split {
             Some(parts) if !needs_pax => parts,
@@ -90,6 +88,36 @@ impl<W: Write> Writer<W> {
         self.write(Block::of_entry(entry, prefix, name).as_bytes())?;
         self.missing = size(entry);
         self.padding = padding(self.missing);
+        Ok(())
+    }
+
+    /// Begins a file with holes, in GNU's PAX format 1.0 (GNU tar manual, "PAX Format, Version 1.0"), which GNU tar, bsdtar,
+    /// Python and Go's reader expand; old GNU's format, in the header, is refused by what reads layers. [`Entry::size`] is
+    /// the size with the holes. Exactly the content of the pieces (offset and length, ascending, not empty, within the
+    /// file) must follow through [`data`](Self::data).
+    ///
+    /// # Errors
+    ///
+    /// As [`entry`](Self::entry); [`ErrorKind::InvalidInput`] for an entry that is no file, or pieces that do not fit it.
+    pub fn sparse_entry(&mut self, entry: &Entry, pieces: &[(u64, u64)]) -> Result<()> {
+        self.end_entry()?;
+        let map = sparse::map(entry, pieces)
+            .and_then(|map| check(entry).map(|()| map))
+            .context(|| describe(entry))?;
+        let content: u64 = pieces.iter().map(|(_, length)| length).sum();
+        let stored = Entry {
+            path: block::sparse_name(&entry.path),
+            size: map.len() as u64 + content,
+            ..entry.clone()
+        };
+        self.records
+            .gather_sparse(&stored, &entry.path, entry.size)
+            .context(|| describe(entry))?;
+        self.write_records(&entry.path)?;
+        self.write(Block::of_entry(&stored, b"", &stored.path).as_bytes())?;
+        self.write(&map)?;
+        self.missing = content;
+        self.padding = padding(content);
         Ok(())
     }
 
@@ -119,6 +147,16 @@ impl<W: Write> Writer<W> {
         self.end_entry()?;
         self.write(&ZEROS)?;
         Ok(self.out)
+    }
+
+    /// Writes the records that have been gathered for an entry of this name.
+    fn write_records(&mut self, path: &[u8]) -> Result<()> {
+        let body = self.records.body();
+        let padding = padding(body.len() as u64);
+        let header = Block::of_records(path, body.len());
+        write_all(&mut self.out, header.as_bytes())?;
+        write_all(&mut self.out, body)?;
+        self.write(&ZEROS[..padding])
     }
 
     fn end_entry(&mut self) -> Result<()> {

@@ -28,6 +28,21 @@ impl Records {
     /// not by itself, but if anything else does, has a record as well.
     pub(super) fn gather(&mut self, entry: &Entry, can_split: bool) -> Result<bool> {
         self.body.clear();
+        self.gather_more(entry, can_split)
+    }
+
+    /// The same for a sparse file: `entry` is what the archive has, name and size are the file's.
+    pub(super) fn gather_sparse(&mut self, entry: &Entry, name: &[u8], size: u64) -> Result<()> {
+        self.body.clear();
+        append(&mut self.body, b"GNU.sparse.major", b"1");
+        append(&mut self.body, b"GNU.sparse.minor", b"0");
+        append(&mut self.body, b"GNU.sparse.name", name);
+        let size = size.to_string();
+        append(&mut self.body, b"GNU.sparse.realsize", size.as_bytes());
+        self.gather_more(entry, false).map(drop)
+    }
+
+    fn gather_more(&mut self, entry: &Entry, can_split: bool) -> Result<bool> {
         self.xattrs(entry)?;
         // In the order of the keys; capitals come first, so the attributes do.
         if let Some(atime) = entry.atime {

@@ -19,7 +19,7 @@ fn entry(path: impl AsRef<[u8]>, kind: EntryKind) -> Entry {
         link: Vec::new(),
         device: (0, 0),
         xattrs: Vec::new(),
-        sparse: false,
+        pieces: None,
     }
 }
 
@@ -371,7 +371,7 @@ prop_compose! {
             link: if is_link { link } else { Vec::new() },
             device: if is_device { device } else { (0, 0) },
             xattrs: xattrs.into_iter().collect(),
-            sparse: false,
+            pieces: None,
         };
         (entry, data)
     }
@@ -400,4 +400,154 @@ proptest! {
             .collect();
         prop_assert_eq!(found, entries);
     }
+}
+
+/// A file with holes: its entry, and the archive of it, whose content is sevens.
+fn sparse(path: &str, size: u64, pieces: &[(u64, u64)]) -> (Entry, Vec<u8>) {
+    let entry = Entry {
+        size,
+        ..entry(path, EntryKind::File)
+    };
+    let mut writer = Writer::new(Vec::new());
+    writer.sparse_entry(&entry, pieces).unwrap();
+    for (_, length) in pieces {
+        let length = usize::try_from(*length).unwrap();
+        writer.data(&vec![7; length]).unwrap();
+    }
+    (entry, writer.finish().unwrap())
+}
+
+#[test]
+fn a_file_with_holes_has_the_bytes_of_gnus_format() {
+    let (_, archive) = sparse("d/f", 5 << 20, &[(0, 512), (4 << 20, 2)]);
+    let records = "22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n23 GNU.sparse.name=d/f\n31 GNU.sparse.realsize=5242880\n";
+    let expected = [
+        blocks(
+            1,
+            &[
+                (0, "d/PaxHeaders.0/f"),
+                (100, "0000000\0"),
+                (108, "0000000\0"),
+                (116, "0000000\0"),
+                (124, "00000000142\0"),
+                (136, "00000000000\0"),
+                (148, "010611\0 x"),
+                (257, "ustar\x0000"),
+            ],
+        ),
+        blocks(1, &[(0, records)]),
+        header(&[
+            (0, "d/GNUSparseFile.0/f"),
+            (124, "00000002002\0"),
+            (148, "012416\0 0"),
+        ]),
+        blocks(1, &[(0, "3\n0\n512\n4194304\n2\n5242880\n0\n")]),
+        vec![7; 512],
+        blocks(1, &[(0, "\x07\x07")]),
+        blocks(2, &[]),
+    ]
+    .concat();
+    for (at, (block, expected)) in archive.chunks(512).zip(expected.chunks(512)).enumerate() {
+        let text = String::from_utf8_lossy;
+        assert_eq!(text(block), text(expected), "block {at}");
+    }
+    assert_eq!(archive.len(), expected.len());
+}
+
+#[test]
+fn files_with_holes_are_read_back() {
+    let long = format!("{}/\u{e9}{}", "d".repeat(90), "n".repeat(90));
+    let many: Vec<_> = (0..5000).map(|at| (at << 21, 512)).collect();
+    for (path, size, pieces) in [
+        ("f", 1 << 40, &[][..]),
+        ("f", 3 << 20, &[(2 << 20, 1 << 20)]),
+        (&long, (9 << 30) + 1, &[(0, 512), (9 << 30, 1)]),
+        ("many", 5000 << 21, &many),
+    ] {
+        let (entry, archive) = sparse(path, size, pieces);
+        let (items, result) = read_chunked(&archive, &[700, 10_000], Limits::default());
+        result.unwrap();
+        let [
+            Item {
+                entry: found, data, ..
+            },
+        ] = &items[..]
+        else {
+            panic!("{} entries", items.len());
+        };
+        let expected = Entry {
+            pieces: Some(pieces.to_vec()),
+            ..entry
+        };
+        assert_eq!(*found, expected, "{path}");
+        let length: usize = data.iter().map(|(_, bytes)| bytes.len()).sum();
+        assert_eq!(
+            length as u64,
+            pieces.iter().map(|piece| piece.1).sum::<u64>()
+        );
+    }
+}
+
+#[test]
+fn pieces_that_are_none_of_the_file_are_refused() {
+    let file = Entry {
+        size: 5000,
+        ..entry("f", EntryKind::File)
+    };
+    let refuse = |entry: &Entry, pieces: &[(u64, u64)]| {
+        let error = Writer::new(Vec::new()).sparse_entry(entry, pieces);
+        error.unwrap_err().kind()
+    };
+    for pieces in [
+        &[(0, 0)][..],
+        &[(1024, 512), (512, 512)],
+        &[(0, 1024), (512, 512)],
+        &[(1, 511)],
+        &[(0, 5), (1024, 512)],
+        &[(4608, 512)],
+        &[(u64::MAX - 511, 512)],
+    ] {
+        assert_eq!(refuse(&file, pieces), ErrorKind::InvalidInput, "{pieces:?}");
+    }
+    let link = entry("l", EntryKind::Symlink);
+    assert_eq!(refuse(&link, &[]), ErrorKind::InvalidInput);
+    let endless: Vec<_> = (0..200_000).map(|at| (at * 1024, 512)).collect();
+    let large = Entry {
+        size: 1 << 40,
+        ..file
+    };
+    assert_eq!(refuse(&large, &endless), ErrorKind::LimitExceeded);
+}
+
+#[test]
+fn parts_are_between_holes_of_the_size_asked_for_and_not_too_many() {
+    let parts = |pieces: &[(u64, u64)], blocks: u64, hole: u64| {
+        let pieces: Vec<_> = pieces
+            .iter()
+            .map(|(at, count)| (at * 512, count * 512))
+            .collect();
+        let parts = parts_between_holes(&pieces, blocks * 512, hole * 512);
+        let in_blocks = parts.iter().map(|(at, count)| (at / 512, count / 512));
+        in_blocks.collect::<Vec<_>>()
+    };
+    assert_eq!(parts(&[(2, 2), (6, 1)], 20, 3), [(0, 7)]);
+    assert_eq!(parts(&[(3, 2), (7, 1)], 9, 3), [(3, 6)]);
+    assert_eq!(parts(&[(3, 2), (8, 1)], 20, 3), [(3, 2), (8, 1)]);
+    assert_eq!(parts(&[], 20, 3), []);
+    assert_eq!(parts(&[], 2, 3), [(0, 2)]);
+    assert_eq!(parts(&[(0, 20)], 20, 0), [(0, 20)]);
+    // Pieces that are no blocks become ones.
+    let bytes = parts_between_holes(&[(700, 1), (5000, 20), (6000, 1)], 6001, 1024);
+    assert_eq!(bytes, [(0, 1024), (4608, 1393)]);
+    assert_eq!(
+        parts_between_holes(&[(600, 400), (1030, 1)], 9000, 1),
+        [(512, 1024)]
+    );
+    let many: Vec<_> = (0..60_000)
+        .map(|at| (at << 11, 1))
+        .chain([(1 << 31, 1)])
+        .collect();
+    let fewer = parts(&many, 2 << 31, 1);
+    assert_eq!(fewer.len(), 2);
+    assert_eq!(fewer[1], (1 << 31, 1));
 }

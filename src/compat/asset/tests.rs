@@ -23,7 +23,7 @@ fn layer(content: &[u8]) -> Vec<u8> {
         link: link.into(),
         device: (0, 0),
         xattrs: Vec::new(),
-        sparse: false,
+        pieces: None,
     };
     let mut tar = Writer::new(Vec::new());
     // Not in the order in which a directory is packed.

@@ -62,7 +62,7 @@ impl Applier<'_> {
             return Ok(());
         };
         let path = || place.dir.dir.path_of(&place.name);
-        let written = if entry.sparse {
+        let written = if entry.pieces.is_some() {
             writer.write_at(offset, bytes, path)
         } else {
             writer.append(bytes, path)

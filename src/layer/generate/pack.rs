@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 
 use filetime::FileTime;
-use oci_cas::digest::BlockHasher;
 
 use super::GenerateOptions;
-use crate::archive::{Entry, EntryKind, Writer};
+use crate::archive::{Entry, EntryKind, SMALLEST_HOLE, Writer, parts_between_holes};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::fs::content_hash::ContentHasher;
 use crate::fs::xattr::{self, ROOTLESS_OWNER, Xattrs};
 use crate::fs::{Dir, FileReader, InodeId, InodeKind, Stat, escape_name, probe};
 use crate::layer::whiteout;
@@ -234,19 +234,38 @@ impl<'a, W: Write> Packer<'a, W> {
         if key(reader.stat()) != key(stat) {
             return Err(reader.changed());
         }
-        self.tar.entry(entry)?;
-        let mut hasher = self.file_digests.then(BlockHasher::new);
-        loop {
-            let piece = reader.read(&mut self.buffer)?;
-            if piece.is_empty() {
-                break;
-            }
-            if let Some(hasher) = &mut hasher {
-                hasher.update(piece);
-            }
-            self.tar.data(piece)?;
+        let parts = reader.parts(SMALLEST_HOLE)?;
+        let parts = parts_between_holes(&parts, stat.size, 0);
+        let is_sparse = stat.size > 0 && parts != [(0, stat.size)];
+        if is_sparse {
+            self.tar.sparse_entry(entry, &parts)?;
+        } else {
+            self.tar.entry(entry)?;
         }
-        Ok((reader.finish()?, hasher.map(BlockHasher::finish)))
+        let hasher = || ContentHasher::new(stat.size);
+        let mut hasher = self.file_digests.then(hasher);
+        let mut at = 0;
+        for (offset, length) in parts {
+            if let Some(hasher) = &mut hasher {
+                hasher.zeros(offset - at);
+            }
+            at = offset + length;
+            reader.skip_to(offset);
+            loop {
+                let piece = reader.read_to(at, &mut self.buffer)?;
+                if piece.is_empty() {
+                    break;
+                }
+                if let Some(hasher) = &mut hasher {
+                    hasher.update(piece);
+                }
+                self.tar.data(piece)?;
+            }
+        }
+        if let Some(hasher) = &mut hasher {
+            hasher.zeros(stat.size - at);
+        }
+        Ok((reader.finish()?, hasher.map(ContentHasher::finish)))
     }
 
     /// The entry of an inode, as if it had no other name.
@@ -302,7 +321,7 @@ impl<'a, W: Write> Packer<'a, W> {
                 _ => (0, 0),
             },
             xattrs,
-            sparse: false,
+            pieces: None,
         })
     }
 
@@ -407,7 +426,7 @@ fn plain(path: Vec<u8>, kind: EntryKind) -> Entry {
         link: Vec::new(),
         device: (0, 0),
         xattrs: Vec::new(),
-        sparse: false,
+        pieces: None,
     }
 }
 

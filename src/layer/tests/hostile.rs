@@ -100,7 +100,7 @@ fn file(path: &str) -> Box<Entry> {
         link: Vec::new(),
         device: (0, 0),
         xattrs: Vec::new(),
-        sparse: false,
+        pieces: None,
     })
 }
 

@@ -42,7 +42,7 @@ mod upper;
 mod write;
 
 pub use compare::{Aspect, Difference, compare};
-pub use contents::{ContentSink, copy_contents};
+pub use contents::{ContentSink, Wanted, copy_contents};
 pub use tree::{Content, View, ViewOptions};
 pub use upper::UpperLayers;
 pub use write::write_layer;

@@ -639,7 +639,7 @@ fn squashing_keeps_times_of_access() {
         },
         device: (0, 0),
         xattrs: Vec::new(),
-        sparse: false,
+        pieces: None,
     };
     let archive = |entries: &[crate::archive::Entry]| {
         let mut writer = crate::archive::Writer::new(Vec::new());

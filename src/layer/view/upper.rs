@@ -153,7 +153,9 @@ struct Recorder {
 impl Consumer for Recorder {
     fn step(&mut self, step: Step, _chunk: &[u8]) -> Result<()> {
         match step {
-            Step::Entry(entry) => {
+            Step::Entry(mut entry) => {
+                // Only who reads the content wants to know where it is.
+                entry.pieces = None;
                 self.hold(&entry)?;
                 let sha256 = None;
                 self.layer.push(Recorded { entry, sha256 });

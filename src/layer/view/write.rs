@@ -9,10 +9,10 @@ use std::io::Write;
 
 use filetime::FileTime;
 
-use super::contents::ContentSink;
+use super::contents::{ContentSink, Wanted};
 use super::pairs::{Descend, Pair, Pairs};
 use super::tree::{Content, View};
-use crate::archive::{Entry, EntryKind, Limits, Writer};
+use crate::archive::{Entry, EntryKind, Limits, SMALLEST_HOLE, Writer, parts_between_holes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::names::{join, split};
 use crate::fs::tree::{Inode, InodeIndex, NodeId, Tree};
@@ -209,13 +209,14 @@ struct Bodies<'a, W: Write> {
     left: &'a [Body],
 }
 
-impl<W: Write> ContentSink for Bodies<'_, W> {
-    fn begin(&mut self, number: u64, size: u64) -> Result<bool> {
+impl<W: Write> Bodies<'_, W> {
+    /// The entry of a file that is wanted.
+    fn wanted(&mut self, number: u64, size: u64) -> Result<Option<Entry>> {
         let Some((body, rest)) = self.left.split_first() else {
-            return Ok(false);
+            return Ok(None);
         };
         if body.content.entry != number {
-            return Ok(false);
+            return Ok(None);
         }
         let entry = entry(self.merged, &body.path, body.node)?;
         if entry.size != size {
@@ -227,8 +228,30 @@ impl<W: Write> ContentSink for Bodies<'_, W> {
             return Err(Error::new(ErrorKind::InvalidData, message));
         }
         self.left = rest;
-        self.writer.entry(&entry)?;
-        Ok(true)
+        Ok(Some(entry))
+    }
+}
+
+impl<W: Write> ContentSink for Bodies<'_, W> {
+    fn begin(&mut self, number: u64, size: u64) -> Result<bool> {
+        let wanted = self.wanted(number, size)?;
+        if let Some(entry) = &wanted {
+            self.writer.entry(entry)?;
+        }
+        Ok(wanted.is_some())
+    }
+
+    fn begin_sparse(&mut self, number: u64, size: u64, pieces: &[(u64, u64)]) -> Result<Wanted> {
+        let Some(entry) = self.wanted(number, size)? else {
+            return Ok(Wanted::Nothing);
+        };
+        let parts = parts_between_holes(pieces, size, SMALLEST_HOLE);
+        if parts == [(0, size)] {
+            self.writer.entry(&entry)?;
+        } else {
+            self.writer.sparse_entry(&entry, &parts)?;
+        }
+        Ok(Wanted::Parts(parts))
     }
 
     fn data(&mut self, bytes: &[u8]) -> Result<()> {
@@ -276,7 +299,7 @@ fn entry(view: &View, path: &[u8], node: NodeId) -> Result<Entry> {
         link: inode.link.to_vec(),
         device: view.device(node),
         xattrs: inode.xattrs.clone(),
-        sparse: false,
+        pieces: None,
     })
 }
 
@@ -295,7 +318,7 @@ fn whiteout(path: &[u8]) -> Result<Entry> {
         link: Vec::new(),
         device: (0, 0),
         xattrs: Vec::new(),
-        sparse: false,
+        pieces: None,
     })
 }
 

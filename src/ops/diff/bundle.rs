@@ -1,25 +1,20 @@
 //! The root file system of a bundle, as a view.
 
 use std::collections::HashMap;
-use std::io::Read;
 use std::path::Path;
-
-use oci_cas::digest::BlockHasher;
 
 use super::{Access, Dir, Error, ErrorKind, Inode, InodeKind, Result, ResultExt, View};
 use crate::bundle::Metadata;
 use crate::fs::tree::{NodeId, Tree};
 use crate::fs::{
-    Beneath, InodeId, MapOptions, Root, Stat, mount::mounts_below, probe, without_mounts, xattr,
+    Beneath, InodeId, MapOptions, Root, Stat, hash_file, mount::mounts_below, probe,
+    without_mounts, xattr,
 };
 use crate::image::Descriptor;
 use crate::layer::ROOTFS_NAME;
 use crate::ops::store::OverlayBundle;
 use crate::progress::Progress;
 use crate::store::StoreOptions;
-
-/// Bytes that are read at once.
-const CHUNK_SIZE: usize = 128 << 10;
 
 /// How deep a directory tree may be: a directory stays open per level.
 const MAX_DEPTH: usize = 2048;
@@ -278,15 +273,5 @@ fn liken(made: &mut Inode, theirs: &Inode, rootless: bool) {
 
 /// Hashes a regular file.
 pub(super) fn hash(dir: &Dir, name: &[u8]) -> Result<[u8; 32]> {
-    let mut file = dir.open_file(name)?;
-    let mut hasher = BlockHasher::new();
-    let mut buffer = vec![0; CHUNK_SIZE];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(hasher.finish()),
-            Ok(count) => hasher.update(&buffer[..count]),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::io("read", dir.path_of(name), error)),
-        }
-    }
+    hash_file(dir, name, &mut Vec::new())
 }

@@ -66,6 +66,13 @@ impl Comparer {
         }
         let (mut old_file, mut new_file) = (old.open_file()?, new.open_file()?);
         let same = loop {
+            // Where both have a hole there is nothing to compare.
+            let hole = old_file.hole()?.min(new_file.hole()?);
+            if hole > 0 {
+                old_file.skip(hole);
+                new_file.skip(hole);
+                continue;
+            }
             let piece = old_file.read(&mut self.buffers.0)?;
             if piece != new_file.read(&mut self.buffers.1)? {
                 break false;

@@ -10,7 +10,6 @@ use std::num::NonZeroUsize;
 use std::vec::IntoIter;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use sha2::{Digest, Sha256};
 
 use super::compare::{Comparison, kind_name};
 use super::finding::{Finding, FindingKind, Findings};
@@ -92,15 +91,9 @@ fn hash_files(waiting: &Receiver<Job>, findings: &Findings) {
 }
 
 fn hash(mut file: FileReader, buffer: &mut [u8]) -> Result<[u8; 32]> {
-    let mut hasher = Sha256::new();
-    loop {
-        let piece = file.read(buffer)?;
-        if piece.is_empty() {
-            file.finish()?;
-            return Ok(hasher.finalize().into());
-        }
-        hasher.update(piece);
-    }
+    let digest = file.digest(buffer)?;
+    file.finish()?;
+    Ok(digest)
 }
 
 fn digest_text(sha256: &[u8; 32]) -> String {

@@ -1,18 +1,12 @@
 //! What is in a directory that overlayfs or a copy has made: its record, and what it says of others.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::Read;
 
-use oci_cas::digest::BlockHasher;
-
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fs::descent::Descent;
 use crate::fs::tree::{Inode, NodeId, Tree};
-use crate::fs::{Dir, InodeId, InodeKind, MarkNamespace, Stat};
+use crate::fs::{Dir, InodeId, InodeKind, MarkNamespace, Stat, hash_file};
 use crate::layer::Changeset;
-
-/// Bytes that are read at once.
-const CHUNK_SIZE: usize = 256 << 10;
 
 /// What a layer consists of that was not made of a stream.
 pub(super) struct Scanned {
@@ -64,7 +58,7 @@ pub(super) fn scan(root: &Dir, marks: MarkNamespace) -> Result<Scanned> {
         uids: BTreeSet::new(),
         gids: BTreeSet::new(),
         path: Vec::new(),
-        buffer: vec![0; CHUNK_SIZE],
+        buffer: Vec::new(),
     };
     let mut descent = Descent::new(root)?;
     scan.count(&root.stat_self()?);
@@ -126,7 +120,7 @@ impl Scan {
         };
         match stat.kind {
             InodeKind::Symlink => made.link = dir.read_link(name)?.into(),
-            InodeKind::File => made.sha256 = Some(self.hash(dir, name)?),
+            InodeKind::File => made.sha256 = Some(hash_file(dir, name, &mut self.buffer)?),
             _ => {}
         }
         self.count(&stat);
@@ -145,19 +139,6 @@ impl Scan {
         }
         self.uids.insert(stat.uid);
         self.gids.insert(stat.gid);
-    }
-
-    fn hash(&mut self, dir: &Dir, name: &[u8]) -> Result<[u8; 32]> {
-        let mut file = dir.open_file(name)?;
-        let mut hasher = BlockHasher::new();
-        loop {
-            match file.read(&mut self.buffer) {
-                Ok(0) => return Ok(hasher.finish()),
-                Ok(count) => hasher.update(&self.buffer[..count]),
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::io("read", dir.path_of(name), error)),
-            }
-        }
     }
 
     fn finish(mut self) -> Scanned {

@@ -157,7 +157,7 @@ impl Found {
             start,
             size: entry.size,
         };
-        if entry.sparse {
+        if entry.pieces.is_some() {
             return fail(ErrorKind::Unsupported, "it is a sparse file".to_owned());
         }
         if start.checked_add(entry.size).is_none_or(|last| last > end) {

@@ -223,7 +223,7 @@ impl Collector<'_> {
             let message = format!("member {}: {why}", escape_name(&name));
             Err(Error::new(kind, message))
         };
-        if entry.sparse {
+        if entry.pieces.is_some() {
             // A few bytes of archive could stand for any size.
             return fail(ErrorKind::Unsupported, "it is a sparse file".to_owned());
         }

@@ -104,7 +104,7 @@ impl<'a> Output<'a> {
             link: Vec::new(),
             device: (0, 0),
             xattrs: Vec::new(),
-            sparse: false,
+            pieces: None,
         })
     }
 }

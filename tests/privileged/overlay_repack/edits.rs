@@ -155,6 +155,11 @@ const EDITS: &[(&str, &str, usize)] = &[
     ),
     ("the root itself", "chmod 700 .; chown 3:4 .", 1),
     (
+        "a file of large holes",
+        "truncate -s 40M large; printf x | dd of=large bs=1 seek=20M conv=notrunc status=none; truncate -s 3M one-hole",
+        1,
+    ),
+    (
         "a file of holes",
         "truncate -s 10M hole; printf x | dd of=hole bs=1 seek=5000000 conv=notrunc status=none",
         1,

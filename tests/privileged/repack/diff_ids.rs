@@ -110,7 +110,7 @@ fn files_that_come_change_and_go() {
         script("rm -r d; echo now a file >d; rm -r empty; ln -s d empty"),
         script("ln -sfn elsewhere link; ln -sfn / dirlink"),
         script("dd if=/dev/zero of=big bs=1000 count=3001 status=none"),
-        script("truncate -s 5M sparse"),
+        script("truncate -s 1023K sparse"),
         script("for i in $(seq 500); do echo $i >d/number$i; done"),
         script("mkfifo d/fifo; mknod d/zero c 1 5; mknod loop b 7 300"),
     ]);

@@ -2,6 +2,50 @@
 
 use super::*;
 
+/// A file with content (sevens) at these offsets.
+fn holes(fixture: &Fixture, path: &str, size: u64, pieces: &[(u64, usize)]) {
+    use std::os::unix::fs::FileExt;
+    let path = fixture.file(path, "");
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(size).unwrap();
+    for &(offset, length) in pieces {
+        file.write_all_at(&vec![7; length], offset).unwrap();
+    }
+    filetime::set_file_mtime(&path, FileTime::from_unix_time(MTIME, 0)).unwrap();
+}
+
+#[test]
+fn large_holes_are_neither_read_nor_written() {
+    let fixture = Fixture::new();
+    holes(&fixture, "f", 1 << 42, &[(1 << 41, 5)]);
+    let (layer, packed) = fixture.changes_to(&[modified("f")], &Silent).unwrap();
+    assert!(layer.len() < 80_000, "{}", layer.len());
+    let items = read(&layer);
+    assert_eq!((items.len(), items[0].0.size), (1, 1 << 42));
+    assert_eq!(items[0].0.pieces, Some(vec![(1 << 41, 64 << 10)]));
+    assert_eq!(items[0].1[..5], [7; 5]);
+    assert!(items[0].1[5..].iter().all(|&byte| byte == 0));
+    let recorded = packed[0].sha256.unwrap();
+    let read = crate::fs::hash_file(fixture.root().dir(), b"f", &mut Vec::new());
+    assert_eq!(recorded, read.unwrap());
+}
+
+#[test]
+fn a_file_with_small_holes_is_written_as_one_without() {
+    let fixture = Fixture::new();
+    let size = 3 << 19;
+    holes(&fixture, "f", size, &[(1 << 19, 5), (1 << 20, 5)]);
+    let sparse = fixture.changes_to(&[modified("f")], &Silent).unwrap().0;
+    let mut content = vec![0; usize::try_from(size).unwrap()];
+    content[1 << 19..][..5].fill(7);
+    content[1 << 20..][..5].fill(7);
+    fs::write(fixture.path("f"), content).unwrap();
+    filetime::set_file_mtime(fixture.path("f"), FileTime::from_unix_time(MTIME, 0)).unwrap();
+    let plain = fixture.changes_to(&[modified("f")], &Silent).unwrap().0;
+    assert!(sparse == plain);
+    assert!(read(&plain)[0].0.pieces.is_none());
+}
+
 #[test]
 fn entries_and_whiteouts_come_in_the_order_of_the_paths() {
     let fixture = Fixture::new();

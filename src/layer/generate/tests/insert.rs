@@ -288,7 +288,7 @@ impl Image {
                 link: link.into(),
                 device: (0, 0),
                 xattrs: Vec::new(),
-                sparse: false,
+                pieces: None,
             };
             writer.entry(&entry).unwrap();
         }
