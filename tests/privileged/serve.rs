@@ -5,6 +5,7 @@
 pub mod client;
 mod containerd;
 mod reuse;
+mod scale;
 pub mod server;
 
 use std::collections::BTreeMap;

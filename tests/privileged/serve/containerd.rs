@@ -1,9 +1,12 @@
-//! containerd itself on a server: Debian 12's 1.6 with the snapshotter alone, Debian unstable's 2.1 with the differ, too.
+//! containerd itself on a server: Debian 12's 1.6 and Debian 13's 1.7 with the snapshotter alone, Debian unstable's 2.1 with
+//! the differ, too.
 //!
-//! Each has its own root, state and socket in the scratch directory. The second one's package is fetched by a source of apt
-//! of its own, made from the machine's mirror, and unpacked into a folder; `BUNDLE_TEST_CONTAINERD` names one that is there.
+//! Each has its own root, state and socket in the scratch directory. The packages of other suites than the machine's are
+//! fetched by a source of apt of its own, made from the machine's mirror, and unpacked into a folder.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,17 +14,17 @@ use std::time::{Duration, Instant};
 use super::server::{Program, Server};
 use crate::machine::{Bounded, Scratch, names_in};
 
-/// Fetches a package of Debian unstable into a directory, without the machine's apt knowing.
+/// Fetches the package of another suite of Debian's into a directory, without the machine's apt knowing.
 const FETCH: &str = r#"
-    set -e; cd "$1"
+    set -e; cd "$1"; suite=$2
     mirror=$(grep -rhoE 'https?://[^ ]+/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null | head -n 1 | tr -d ' ')
     mkdir -p lists/partial cache/archives/partial etc/parts
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror:?apt has no mirror of Debian} sid main" > etc/list
-    printf 'Package: *\nPin: release n=sid\nPin-Priority: 1\n' > etc/preferences
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror:?apt has no mirror of Debian} $suite main" > etc/list
+    printf 'Package: *\nPin: release n=%s\nPin-Priority: 1\n' "$suite" > etc/preferences
     set -- -o Dir::Etc::sourcelist="$PWD/etc/list" -o Dir::Etc::sourceparts="$PWD/etc/parts" \
         -o Dir::Etc::preferences="$PWD/etc/preferences" -o Dir::State::lists="$PWD/lists" -o Dir::Cache="$PWD/cache"
     for attempt in 1 2 3; do
-        if apt-get "$@" -qq update >&2 && apt-get "$@" -qq download containerd/sid >&2; then break; fi
+        if apt-get "$@" -qq update >&2 && apt-get "$@" -qq download "containerd/$suite" >&2; then break; fi
         sleep $((attempt * 3))
     done
     dpkg-deb -x containerd_*.deb root
@@ -32,17 +35,22 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A containerd with a server of ours.
 struct Engine {
-    _containerd: Program,
+    containerd: Program,
     server: Server,
     directory: PathBuf,
     programs: PathBuf,
+    /// Where the server counts.
+    metrics: String,
 }
 
 impl Engine {
     fn start(scratch: &Scratch, programs: &Path, major: &str) -> Self {
         let directory = scratch.path("containerd");
         fs::create_dir(&directory).unwrap();
-        let server = Server::start(scratch);
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let metrics = free.local_addr().unwrap().to_string();
+        drop(free);
+        let server = Server::start_with(scratch, &["--metrics", &metrics], &[]);
         let snippet = scratch
             .tool(&["serve", "--print-config", major, "--socket"])
             .arg(&server.socket)
@@ -62,20 +70,49 @@ impl Engine {
         let rest = rest.split("# for Kubernetes").next().unwrap();
         let config = directory.join("config.toml");
         fs::write(&config, format!("{version}\n{disabled}\n{places}{rest}")).unwrap();
+        Self {
+            containerd: Self::containerd(scratch, programs),
+            server,
+            directory,
+            programs: programs.to_owned(),
+            metrics,
+        }
+    }
+
+    /// Starts containerd, as it has been configured.
+    fn containerd(scratch: &Scratch, programs: &Path) -> Program {
         let mut command = Command::new(programs.join("containerd"));
         let path = std::env::var("PATH").unwrap_or_default();
         command
             .arg("--config")
-            .arg(&config)
+            .arg(scratch.path("containerd/config.toml"))
             .env("PATH", format!("{}:{path}", programs.display()));
         let mut containerd = Program::start(&mut command, scratch.path("containerd.log"));
-        containerd.wait_for(&socket);
-        Self {
-            _containerd: containerd,
-            server,
-            directory,
-            programs: programs.to_owned(),
-        }
+        containerd.wait_for(&scratch.path("containerd.sock"));
+        containerd
+    }
+
+    /// Imports an archive under a name, by a command that may fail.
+    fn import(&self, archive: &str, name: &str) -> Bounded {
+        let socket = self.directory.with_file_name("containerd.sock");
+        Bounded::new(self.programs.join("ctr"), 120)
+            .arg("--address")
+            .arg(socket)
+            .args(&["image", "import", "--snapshotter", "bundle", "--base-name"])
+            .args(&[name, archive])
+    }
+
+    /// How many layers the server has unpacked since it began.
+    fn unpacked(&self) -> usize {
+        let mut stream = TcpStream::connect(&self.metrics).unwrap();
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let mut lines = text.lines();
+        let count = lines.find_map(|line| line.strip_prefix("bundle_serve_layers_unpacked_total "));
+        count.unwrap().parse().unwrap()
     }
 
     #[track_caller]
@@ -126,6 +163,23 @@ impl Engine {
     }
 }
 
+/// The programs of containerd as a suite of Debian's has it. `BUNDLE_TEST_CONTAINERD_SID` (or of another suite) names the
+/// directory of ones that are there.
+fn fetched(scratch: &Scratch, suite: &str) -> PathBuf {
+    let given = format!("BUNDLE_TEST_CONTAINERD_{}", suite.to_uppercase());
+    if let Some(given) = std::env::var_os(given) {
+        return given.into();
+    }
+    let folder = scratch.path("fetched");
+    fs::create_dir(&folder).unwrap();
+    Bounded::new("sh", 400)
+        .args(&["-c", FETCH, "sh"])
+        .arg(&folder)
+        .arg(suite)
+        .succeed();
+    folder.join("root/usr/bin")
+}
+
 fn archive_of_sample(scratch: &Scratch) -> String {
     scratch.sample_image("layout");
     let archive = scratch.path("sample.tar");
@@ -142,16 +196,7 @@ fn archive_of_sample(scratch: &Scratch) -> String {
 /// Import, run, exec, the changes as a layer, and all of it gone.
 fn whole_life(scratch: &Scratch, engine: &Engine) {
     let archive = archive_of_sample(scratch);
-    let import = [
-        "image",
-        "import",
-        "--snapshotter",
-        "bundle",
-        "--base-name",
-        "test/sample",
-        &archive,
-    ];
-    engine.ctr(&import);
+    engine.import(&archive, "test/sample").succeed();
     let image = "test/sample:latest";
     let run = |rest: &[&str]| {
         let begin = ["run", "--snapshotter", "bundle"];
@@ -233,19 +278,18 @@ fn containerd_1_6_uses_the_snapshotter() {
 
 #[test]
 #[ignore = "needs root: run with -- --include-ignored"]
+fn containerd_1_7_uses_the_snapshotter() {
+    let scratch = Scratch::new(&["apt-get", "dpkg-deb", "runc"]);
+    let engine = Engine::start(&scratch, &fetched(&scratch, "trixie"), "1");
+    whole_life(&scratch, &engine);
+    assert_eq!(engine.answered("Apply"), 0);
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
 fn containerd_2_uses_the_snapshotter_and_the_differ() {
     let scratch = Scratch::new(&["apt-get", "dpkg-deb", "runc"]);
-    let given = std::env::var_os("BUNDLE_TEST_CONTAINERD").map(PathBuf::from);
-    let programs = given.unwrap_or_else(|| {
-        let folder = scratch.path("fetched");
-        fs::create_dir(&folder).unwrap();
-        Bounded::new("sh", 400)
-            .args(&["-c", FETCH, "sh"])
-            .arg(&folder)
-            .succeed();
-        folder.join("root/usr/bin")
-    });
-    let engine = Engine::start(&scratch, &programs, "2");
+    let engine = Engine::start(&scratch, &fetched(&scratch, "sid"), "2");
     whole_life(&scratch, &engine);
     assert_eq!((engine.answered("Apply"), engine.answered("Diff")), (2, 1));
     // The command has brought the image: nothing is applied again.
@@ -256,16 +300,7 @@ fn containerd_2_uses_the_snapshotter_and_the_differ() {
         .arg(scratch.path("bundle"))
         .succeed();
     let archive = scratch.path("sample.tar").display().to_string();
-    let import = [
-        "image",
-        "import",
-        "--snapshotter",
-        "bundle",
-        "--base-name",
-        "test/again",
-        &archive,
-    ];
-    engine.ctr(&import);
+    engine.import(&archive, "test/again").succeed();
     assert_eq!(engine.answered("Apply"), 2);
     let run = [
         "run",
@@ -285,4 +320,103 @@ fn containerd_2_uses_the_snapshotter_and_the_differ() {
         .tool(&["remove-bundle"])
         .arg(scratch.path("bundle"))
         .succeed();
+}
+
+/// Runs a container of an image that was imported, and takes the image away.
+fn run_and_remove(engine: &Engine, name: &str) {
+    let image = format!("{name}:latest");
+    let said = engine.run_once(&["--rm", &image, "box", "/bin/sh", "-c", "echo it runs"]);
+    assert_eq!(said, "it runs\n");
+    engine.ctr(&["image", "rm", "--sync", &image]);
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn of_eight_pulls_at_once_one_unpacks_each_layer() {
+    let scratch = Scratch::new(&["apt-get", "dpkg-deb", "runc"]);
+    let engine = Engine::start(&scratch, &fetched(&scratch, "sid"), "2");
+    let archive = archive_of_sample(&scratch);
+    let names: Vec<String> = (0..8).map(|number| format!("test/{number}")).collect();
+    std::thread::scope(|scope| {
+        for name in &names {
+            let (engine, archive) = (&engine, &archive);
+            scope.spawn(move || engine.import(archive, name).succeed());
+        }
+    });
+    assert_eq!(engine.unpacked(), 2);
+    for name in &names {
+        run_and_remove(&engine, name);
+    }
+    engine.wait_until_empty();
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn a_pull_that_a_death_of_the_server_broke_works_when_it_is_repeated() {
+    let scratch = Scratch::new(&["apt-get", "dpkg-deb", "runc"]);
+    let mut engine = Engine::start(&scratch, &fetched(&scratch, "sid"), "2");
+    let archive = archive_of_sample(&scratch);
+    for point in [
+        "serve-prepared",
+        "layer-staged",
+        "layer-synced",
+        "layer-applied",
+        "snapshot-becoming",
+        "snapshot-committed",
+        "snapshot-forgotten",
+    ] {
+        assert!(engine.server.program.end().success(), "{point}");
+        engine.server = Server::start_with(&scratch, &[], &[("BUNDLE_FAULT", point)]);
+        let broken = engine.import(&archive, "test/sample").output();
+        assert!(!broken.status.success(), "nothing has passed {point}");
+        assert!(!engine.server.program.child.wait().unwrap().success());
+        let metrics = ["--metrics", &engine.metrics];
+        engine.server = Server::start_with(&scratch, &metrics, &[]);
+        // containerd's connection comes back after a pause.
+        let start = Instant::now();
+        while !engine
+            .import(&archive, "test/sample")
+            .output()
+            .status
+            .success()
+        {
+            assert!(start.elapsed() < PATIENCE, "{point}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        run_and_remove(&engine, "test/sample");
+        engine.wait_until_empty();
+    }
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn a_pull_that_a_death_of_containerd_broke_works_when_it_is_repeated() {
+    let scratch = Scratch::new(&["apt-get", "dpkg-deb", "runc"]);
+    let mut engine = Engine::start(&scratch, &fetched(&scratch, "sid"), "2");
+    let archive = archive_of_sample(&scratch);
+    for answered in ["Prepare", "Apply", "Commit"] {
+        let before = engine.answered(answered);
+        std::thread::scope(|scope| {
+            let import = engine.import(&archive, "test/sample");
+            let import = scope.spawn(move || import.output());
+            let start = Instant::now();
+            while engine.answered(answered) == before {
+                assert!(start.elapsed() < PATIENCE, "no {answered}");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let pid = rustix::process::Pid::from_child(&engine.containerd.child);
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+            // It may just have been done.
+            let _ = import.join().unwrap();
+        });
+        engine.containerd.child.wait().unwrap();
+        engine.containerd = Engine::containerd(&scratch, &engine.programs);
+        // Leases of clients that were cut off hold what they had for a day.
+        for lease in engine.ctr(&["leases", "list", "--quiet"]).lines() {
+            engine.ctr(&["leases", "delete", lease]);
+        }
+        engine.import(&archive, "test/sample").succeed();
+        run_and_remove(&engine, "test/sample");
+        engine.wait_until_empty();
+    }
 }
