@@ -9,7 +9,7 @@
 //!   [`oci_bundle::ops`], which prints nothing and returns data.
 //! - stdout is data, stderr is talk. Both go through [`ui::Ui`]; nothing here calls `println!` or exits.
 //! - The environment is read here only: `SOURCE_DATE_EPOCH`, `NO_COLOR` and `TERM`; in `store_args.rs` what says where
-//!   the store is, and `BUNDLE_MOUNT_API`, `BUNDLE_NO_IDMAP` and `BUNDLE_FAULT`, which are for tests; `SHELL` in
+//!   the store is, and `BUNDLE_MOUNT_API` and `BUNDLE_NO_IDMAP`, which are for tests; in `faults.rs` `BUNDLE_FAULT`; `SHELL` in
 //!   `unshare.rs`; in `serve.rs` what systemd tells a service, `LISTEN_PID`, `LISTEN_FDS` and `NOTIFY_SOCKET`.
 //! - The program answers under the name that it was called by, so a symlink named `umoci` is a drop-in for umoci.
 
@@ -27,6 +27,8 @@ mod copy;
 mod diff;
 mod exit;
 mod export;
+#[cfg(debug_assertions)]
+mod faults;
 mod files;
 mod gc;
 mod help;

@@ -1,11 +1,10 @@
 //! Where the store is, and how it is opened.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use oci_bundle::fs::mount::MountMethod;
-use oci_bundle::fs::{fault, probe};
+use oci_bundle::fs::probe;
 use oci_bundle::ops::store::OverlayBundle;
 use oci_bundle::store::{LayersOption, LeasedStore, StoreOptions, SyncPolicy};
 use oci_bundle::{Error, ErrorKind, Result};
@@ -60,7 +59,8 @@ impl StoreArgs {
         options.layers = self.layers.or(from_environment).unwrap_or_default();
         options.mount_method = mount_method()?;
         options.id_mapped_mounts = environment("BUNDLE_NO_IDMAP").is_none();
-        watch_for_faults();
+        #[cfg(debug_assertions)]
+        super::faults::watch();
         Ok(options)
     }
 
@@ -120,42 +120,4 @@ fn mount_method() -> Result<Option<MountMethod>> {
     let method = environment("BUNDLE_MOUNT_API");
     let text = method.as_deref().map(OsStr::to_string_lossy);
     text.map(|text| text.parse()).transpose()
-}
-
-/// What `BUNDLE_FAULT` asks for, for tests: to die at a place, which is the name of a point, or the name, a colon and how
-/// many times it is passed before, where `*` is every point; or, as `log:FILE`, to append the names of all points that
-/// are passed to a file. So a test finds the places by itself, and none has to be listed.
-fn watch_for_faults() {
-    let Some(fault) = environment("BUNDLE_FAULT") else {
-        return;
-    };
-    let fault = fault.to_string_lossy().into_owned();
-    let (name, rest) = fault.split_once(':').unwrap_or((&fault, "0"));
-    if name == "log" {
-        let log = std::fs::File::options()
-            .append(true)
-            .create(true)
-            .open(rest);
-        // Without a log there is nothing to see in it, which a test will notice.
-        let Ok(log) = log else { return };
-        fault::set_hook(Box::new(move |point| {
-            let _ = (&log).write_all(format!("{point}\n").as_bytes());
-        }));
-        return;
-    }
-    let (name, passes) = (name.to_owned(), rest.parse().unwrap_or(0));
-    let left = std::sync::atomic::AtomicU64::new(passes);
-    fault::set_hook(Box::new(move |point| {
-        use std::sync::atomic::Ordering;
-        let is_it = name == point || name == "*";
-        if is_it
-            && left
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-                    left.checked_sub(1)
-                })
-                .is_err()
-        {
-            fault::die();
-        }
-    }));
 }

@@ -1,28 +1,39 @@
 //! Places at which a process may be made to die, so that tests can see what it leaves behind.
 //!
 //! Each step that changes what others see, or what a later process has to clean up, names itself ([`point`]). Whoever wants
-//! to know what a death there leaves sets a hook; without one, a point costs one load.
+//! to know what a death there leaves sets a hook; without one, a point costs one load. All of it is for builds with debug
+//! assertions, which tests have: in a release no word makes a process die, and a point is nothing.
 
+#[cfg(debug_assertions)]
 use std::sync::OnceLock;
 
 /// What is called at every point, with its name.
+#[cfg(debug_assertions)]
 pub type Hook = Box<dyn Fn(&'static str) + Send + Sync>;
 
+#[cfg(debug_assertions)]
 static HOOK: OnceLock<Hook> = OnceLock::new();
 
 /// Sets the hook, once a process. `false` if there is one already.
+#[cfg(debug_assertions)]
 pub fn set_hook(hook: Hook) -> bool {
     HOOK.set(hook).is_ok()
 }
 
 /// A place where a process may die.
+#[cfg_attr(
+    not(debug_assertions),
+    expect(unused_variables, reason = "points are for tests")
+)]
 pub fn point(name: &'static str) {
+    #[cfg(debug_assertions)]
     if let Some(hook) = HOOK.get() {
         hook(name);
     }
 }
 
 /// Ends the process as a crash does: at once, with nothing cleaned up.
+#[cfg(debug_assertions)]
 pub fn die() {
     let own = rustix::process::getpid();
     let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
