@@ -10,6 +10,7 @@ use super::id::LayerId;
 use super::layer::RECORD;
 use super::place::Store;
 use super::record::{Content, RecordReader};
+use super::status::StoreFeature;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::Dir;
 use crate::fs::dedupe::{Deduped, dedupe};
@@ -47,7 +48,7 @@ impl Store {
     /// [`ErrorKind::Unsupported`] if the file system cannot share blocks, and if a layer cannot be read.
     pub fn dedup(&self, layers: &[LayerId]) -> Result<DedupReport> {
         let _in_use = self.shared()?;
-        if let Answer::No(why) = self.features()?.answer("reflink") {
+        if let Answer::No(why) = self.features()?.answer(StoreFeature::Reflink) {
             let message = format!("share blocks in {}: {why}", self.path().display());
             return Err(Error::new(ErrorKind::Unsupported, message)
                 .with_hint("btrfs can, and XFS that was made with reflink=1"));

@@ -87,5 +87,5 @@ pub use names::KeptChain;
 pub use patch::PatchId;
 pub use place::{Lease, Store, StoreOptions, SyncPolicy};
 pub use reason::Reason;
-pub use status::StoreFeatures;
+pub use status::{StoreFeature, StoreFeatures};
 pub use unpack::{LayerProvider, UnpackLimits};

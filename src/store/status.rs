@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::json;
 use super::place::Store;
 use crate::error::Result;
-use crate::fs::mount::{Answer, Features, MAX_LOWERS};
+use crate::fs::mount::{Answer, Features, MAX_LOWERS, MountMethod};
 use crate::fs::{Access, Dir, MarkNamespace, probe};
 
 const CACHE: &str = "features.json";
@@ -21,6 +21,49 @@ const KERNEL: &str = "/proc/sys/kernel";
 /// The longest release of a kernel.
 const MAX_RELEASE: u64 = 4096;
 
+/// Something that works in a store, or does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreFeature {
+    /// The kernel mounts overlays.
+    Overlay,
+    /// Directories tell the types of their entries.
+    DType,
+    /// Overlayfs's extended attributes can be written, in the name space that the store uses.
+    Marks,
+    /// They can be written as `user.overlay.*`.
+    UserMarks,
+    /// Overlays can be mounted without any syncing.
+    Volatile,
+    /// Lower directories can be trees that are mounted nowhere.
+    DetachedLowers,
+    /// Mounts can map the owners of files.
+    IdMappedMounts,
+    /// Files can share their blocks.
+    Reflink,
+    /// A mount has a number that no other mount gets.
+    UniqueMountIds,
+    /// [`MountMethod::Fd`] works.
+    MountFd,
+    /// [`MountMethod::String`] works.
+    MountString,
+    /// [`MountMethod::Legacy`] works.
+    MountLegacy,
+    /// [`MountMethod::Fuse`] works.
+    MountFuse,
+}
+
+impl From<MountMethod> for StoreFeature {
+    fn from(method: MountMethod) -> Self {
+        match method {
+            MountMethod::Fd => Self::MountFd,
+            MountMethod::String => Self::MountString,
+            MountMethod::Legacy => Self::MountLegacy,
+            MountMethod::Fuse => Self::MountFuse,
+        }
+    }
+}
+
 /// What works in a store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -30,30 +73,26 @@ pub struct StoreFeatures {
     marks: String,
     file_system: String,
     max_lowers: usize,
-    /// Name and, if it does not work, the reason.
-    answers: Vec<(String, Option<String>)>,
+    /// What was tried out and, if it does not work, the reason.
+    answers: Vec<(StoreFeature, Option<String>)>,
 }
 
 impl StoreFeatures {
     fn of(features: &Features, boot: String, kernel: String, marks: MarkNamespace) -> Self {
-        let mut answers = vec![
-            ("overlay", features.kernel_overlay()),
-            ("d-type", features.entry_types.clone()),
-            ("marks", features.marks_writable.clone()),
-            ("user-marks", features.user_marks.clone()),
-            ("volatile", features.volatile.clone()),
-            ("detached-lowers", features.detached_lowers.clone()),
-            ("id-mapped-mounts", features.id_mapped_lowers.clone()),
-            ("reflink", features.reflinks.clone()),
-            ("unique-mount-ids", features.unique_mount_ids.clone()),
+        use StoreFeature as It;
+        let answers = [
+            (It::Overlay, features.kernel_overlay()),
+            (It::DType, features.entry_types.clone()),
+            (It::Marks, features.marks_writable.clone()),
+            (It::UserMarks, features.user_marks.clone()),
+            (It::Volatile, features.volatile.clone()),
+            (It::DetachedLowers, features.detached_lowers.clone()),
+            (It::IdMappedMounts, features.id_mapped_lowers.clone()),
+            (It::Reflink, features.reflinks.clone()),
+            (It::UniqueMountIds, features.unique_mount_ids.clone()),
         ];
-        let names: Vec<String> = features
-            .methods
-            .iter()
-            .map(|(method, _)| format!("mount-{method}"))
-            .collect();
-        let methods = features.methods.iter().map(|(_, answer)| answer.clone());
-        answers.extend(names.iter().map(String::as_str).zip(methods));
+        let methods = features.methods.iter();
+        let methods = methods.map(|(method, answer)| (It::from(*method), answer.clone()));
         let why = |answer| match answer {
             Answer::Yes => None,
             Answer::No(why) => Some(why),
@@ -66,54 +105,28 @@ impl StoreFeatures {
             max_lowers: features.max_lowers.unwrap_or(MAX_LOWERS),
             answers: answers
                 .into_iter()
-                .map(|(name, it)| (name.to_owned(), why(it)))
+                .chain(methods)
+                .map(|(feature, it)| (feature, why(it)))
                 .collect(),
         }
     }
 
-    /// The release of the kernel that it was tried out with.
-    pub fn kernel(&self) -> &str {
-        &self.kernel
-    }
-
-    /// The usual name of the file system.
-    pub fn file_system(&self) -> &str {
-        &self.file_system
-    }
-
-    /// How many directories an overlay may have below it.
-    pub fn max_lowers(&self) -> usize {
-        self.max_lowers
-    }
-
-    /// Whether something works: `overlay`, `d-type`, `marks`, `user-marks`, `volatile`, `detached-lowers`,
-    /// `id-mapped-mounts`, `reflink`, `unique-mount-ids`, and `mount-` with the name of a
-    /// [`MountMethod`](crate::fs::mount::MountMethod). What was not tried out does not.
-    pub fn answer(&self, feature: &str) -> Answer {
+    /// Whether something works. What was not tried out does not.
+    pub fn answer(&self, feature: StoreFeature) -> Answer {
         let mut answers = self.answers.iter();
-        match answers.find(|(name, _)| name == feature) {
+        match answers.find(|(tried, _)| *tried == feature) {
             Some((_, None)) => Answer::Yes,
             Some((_, Some(why))) => Answer::No(why.clone()),
             None => Answer::No("it was not tried out".to_owned()),
         }
     }
 
-    /// Everything that was tried out.
-    pub fn answers(&self) -> impl Iterator<Item = (&str, Answer)> {
-        self.answers
-            .iter()
-            .map(|(name, _)| (name.as_str(), self.answer(name)))
-    }
-
-    /// Whether overlays can be mounted, by the kernel or by fuse-overlayfs.
-    pub fn mounts(&self) -> bool {
-        self.answer("overlay").is_yes() || self.answer("mount-fuse").is_yes()
-    }
-
-    /// Why the kernel mounts no overlays.
-    pub fn why_not(&self) -> Option<&str> {
-        let (_, why) = self.answers.iter().find(|(name, _)| name == "overlay")?;
-        why.as_deref()
+    /// Whether overlays can be mounted, by the kernel or by fuse-overlayfs; the reason is the kernel's.
+    pub fn overlays(&self) -> Answer {
+        match self.answer(StoreFeature::MountFuse) {
+            Answer::Yes => Answer::Yes,
+            Answer::No(_) => self.answer(StoreFeature::Overlay),
+        }
     }
 }
 
@@ -149,26 +162,26 @@ impl Store {
     /// As [`features`](Self::features).
     pub fn status(&self) -> Result<Vec<(&'static str, String)>> {
         let features = self.features()?;
-        let yes_or_no = |feature: &str| features.answer(feature).to_string();
+        let yes_or_no = |feature| features.answer(feature).to_string();
         let id_mapped = if self.options().id_mapped_mounts {
-            yes_or_no("id-mapped-mounts")
+            yes_or_no(StoreFeature::IdMappedMounts)
         } else {
             "no: the store was opened without".to_owned()
         };
         Ok(vec![
             ("Backing Filesystem", features.file_system.clone()),
-            ("Supports d_type", yes_or_no("d-type")),
+            ("Supports d_type", yes_or_no(StoreFeature::DType)),
             // Overlays are mounted so that the upper directory has all changes and nothing else.
-            ("Native Overlay Diff", yes_or_no("overlay")),
+            ("Native Overlay Diff", yes_or_no(StoreFeature::Overlay)),
             ("Using metacopy", "no".to_owned()),
             ("Supports shifting", id_mapped.clone()),
-            ("Supports volatile", yes_or_no("volatile")),
+            ("Supports volatile", yes_or_no(StoreFeature::Volatile)),
             ("Kernel", features.kernel.clone()),
             ("Xattr namespace", word(self.marks()).to_owned()),
             ("Max lowers", features.max_lowers.to_string()),
-            ("Reflink", yes_or_no("reflink")),
+            ("Reflink", yes_or_no(StoreFeature::Reflink)),
             ("Id-mapped mounts", id_mapped),
-            ("Unique mount ids", yes_or_no("unique-mount-ids")),
+            ("Unique mount ids", yes_or_no(StoreFeature::UniqueMountIds)),
         ])
     }
 }
@@ -196,15 +209,19 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let store = Store::open(StoreOptions::new(scratch.path().join("store"))).unwrap();
         let found = store.features().unwrap();
-        assert!(found.answer("d-type").is_yes());
+        assert!(found.answer(StoreFeature::DType).is_yes());
         let marked = |change: &dyn Fn(&mut StoreFeatures)| {
             let mut known = StoreFeatures {
-                answers: vec![("d-type".to_owned(), Some("made up".to_owned()))],
+                answers: vec![(StoreFeature::DType, Some("made up".to_owned()))],
                 ..found.clone()
             };
             change(&mut known);
             json::replace(store.dir(), CACHE, &known).unwrap();
-            store.features().unwrap().answer("d-type").is_yes()
+            store
+                .features()
+                .unwrap()
+                .answer(StoreFeature::DType)
+                .is_yes()
         };
         assert!(!marked(&|_| {}), "the cache is used");
         assert!(marked(&|known| known.boot.push('x')));

@@ -66,9 +66,7 @@ impl OverlayDriver {
     /// the file system has none. A new store stays.
     pub fn open(options: DriverOptions) -> Result<Self> {
         let store = Store::open(options.store)?;
-        let features = store.features()?;
-        if !features.mounts() {
-            let why = features.why_not().unwrap_or("no reason is known");
+        if let Answer::No(why) = store.features()?.overlays() {
             let message = format!("mount overlays in {}: {why}", store.path().display());
             return Err(if probe::is_superuser() {
                 Reason::NotSupported.error(message)

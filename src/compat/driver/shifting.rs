@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::mount::Answer;
 use crate::fs::{MapOptions, fault};
 use crate::store::layer::CONTENT;
-use crate::store::{Chain, Container, Key};
+use crate::store::{Chain, Container, Key, StoreFeature};
 
 /// The copy, in the directory of the layer.
 const COPY: &[u8] = b"fs.new";
@@ -25,7 +25,7 @@ impl IdMapUpdater for OverlayDriver {
             return Ok(Answer::No(why.to_owned()));
         }
         let features = self.store.features()?;
-        Ok(features.answer("id-mapped-mounts"))
+        Ok(features.answer(StoreFeature::IdMappedMounts))
     }
 
     fn remap(&self, key: &Key, maps: &MapOptions) -> Result<()> {
