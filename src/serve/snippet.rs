@@ -23,11 +23,20 @@ pub fn snippet(major: u32, socket: &Path, root: &Path) -> Result<String> {
         )),
         2 => {
             let platform = platform();
+            let unpack = |snapshotter: &str, differ: &str| {
+                format!(
+                    "[[plugins.\"io.containerd.transfer.v1.local\".unpack_config]]\n  platform = \"{platform}\"\n  \
+                     snapshotter = \"{snapshotter}\"\n  differ = \"{differ}\"\n\n"
+                )
+            };
             Ok(format!(
                 "version = 3\n\n{snapshotter}\n[proxy_plugins.bundle-diff]\n  type = \"diff\"\n  address = {socket}\n\n\
                  [plugins.\"io.containerd.service.v1.diff-service\"]\n  default = [\"bundle-diff\", \"walking\"]\n\n\
-                 [[plugins.\"io.containerd.transfer.v1.local\".unpack_config]]\n  platform = \"{platform}\"\n  snapshotter = \"bundle\"\n  differ = \"bundle-diff\"\n\n\
-                 # for Kubernetes\n[plugins.\"io.containerd.cri.v1.images\"]\n  snapshotter = \"bundle\"\n"
+                 {}{}\
+                 # for Kubernetes\n[plugins.\"io.containerd.cri.v1.images\"]\n  snapshotter = \"bundle\"\n",
+                unpack("bundle", "bundle-diff"),
+                // The first entry takes the place of containerd's own, without which nothing is pulled for overlayfs.
+                unpack("overlayfs", "walking"),
             ))
         }
         _ => {

@@ -291,6 +291,18 @@ fn containerd_2_uses_the_snapshotter_and_the_differ() {
     let scratch = Scratch::new(&["apt-get", "dpkg-deb", "runc"]);
     let engine = Engine::start(&scratch, &fetched(&scratch, "sid"), "2");
     whole_life(&scratch, &engine);
+    // containerd's own snapshotter is there as before.
+    let archive = scratch.path("sample.tar").display().to_string();
+    engine.ctr(&[
+        "image",
+        "import",
+        "--snapshotter",
+        "overlayfs",
+        "--base-name",
+        "test/own",
+        &archive,
+    ]);
+    engine.ctr(&["image", "rm", "--sync", "test/own:latest"]);
     assert_eq!((engine.answered("Apply"), engine.answered("Diff")), (2, 1));
     // The command has brought the image: nothing is applied again.
     let image = format!("{}:latest", scratch.path("layout").display());
@@ -299,7 +311,6 @@ fn containerd_2_uses_the_snapshotter_and_the_differ() {
         .arg(&engine.server.store)
         .arg(scratch.path("bundle"))
         .succeed();
-    let archive = scratch.path("sample.tar").display().to_string();
     engine.import(&archive, "test/again").succeed();
     assert_eq!(engine.answered("Apply"), 2);
     let run = [
