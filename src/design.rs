@@ -61,6 +61,10 @@
 //! more are holes in PAX sparse 1.0, the one form that Go's reader, GNU tar, bsdtar and Python all expand; their edges are
 //! rounded to 64 KiB, so that file systems with other blocks give the same layer. All other files are umoci's, byte for byte.
 //!
+//! **What is in large layers is remembered.** `insert` must know what the image has at its targets, and a name that is in no
+//! layer is only known to be in none when all have been read: two seconds for a gigabyte, more than all the rest. The entries
+//! of a layer, by its diff ID, go to the user's cache (`ops/layer_indexes.rs`), which only its owner may write to.
+//!
 //! # Documents
 //!
 //! **The JSON is the truth, the types are a view.** What is rewritten is the `serde_json` value with its unknown members in

@@ -11,6 +11,7 @@ use oci_bundle::{Error, ErrorKind, Result, ops};
 
 use super::args::{HistoryArgs, LayerArgs, MapArgs, path_parser};
 use super::exit::Exit;
+use super::source_args::user_cache;
 use super::time::source_date_epoch;
 use super::ui::Ui;
 
@@ -20,7 +21,8 @@ use super::ui::Ui;
 /// removed from the image, and there is no source.
 ///
 /// As with cp, a target that ends in a slash is a directory to insert into, and a link to a directory is followed there.
-/// Otherwise a directory of the image, or a link to one, is not replaced by something else.
+/// Otherwise a directory of the image, or a link to one, is not replaced by something else. To see what is there, layers are
+/// read once, and what is in large ones is remembered in `$XDG_CACHE_HOME/bundle/layers`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -76,6 +78,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
         compress: args.layer.compress.options()?,
         history: args.history.options(epoch)?,
         layer,
+        cache: Some(user_cache().join("layers")),
     };
     ops::insert(
         &args.layer.image.image,

@@ -162,8 +162,13 @@ fn text_of(variables: &[&str]) -> Option<String> {
 }
 
 fn default_cache() -> PathBuf {
+    user_cache().join("images")
+}
+
+/// Where this user's cache of ours is.
+pub fn user_cache() -> PathBuf {
     let home = || path_of("HOME").map(|home| home.join(".cache"));
     let cache = path_of("XDG_CACHE_HOME").or_else(home);
     let cache = cache.unwrap_or_else(|| Path::new("/var/cache").to_owned());
-    cache.join("bundle/images")
+    cache.join("bundle")
 }

@@ -193,6 +193,15 @@ fn too_large() -> Error {
     Error::new(ErrorKind::LimitExceeded, "a layer of more than 2 TiB")
 }
 
+/// An index of entries whose contents are not kept.
+pub(crate) fn index_of<'e>(entries: impl Iterator<Item = &'e Entry>) -> Vec<u8> {
+    let mut index = MAGIC.to_vec();
+    for entry in entries {
+        write_entry(entry, Kept::Nothing, &mut index);
+    }
+    index
+}
+
 /// An entry in an index: numbers little endian, strings behind their lengths.
 fn write_entry(entry: &Entry, kept: Kept, out: &mut Vec<u8>) {
     let (place, block) = match kept {

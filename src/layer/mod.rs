@@ -52,7 +52,7 @@ pub use generate::{
     GenerateOptions, InsertOptions, Insertion, Packed, generate_insert_layer, generate_layer,
     generate_linked_layer,
 };
-pub(crate) use keep::{IndexReader, KeepTo, Kept, keep_layer};
+pub(crate) use keep::{IndexReader, KeepTo, Kept, index_of, keep_layer};
 pub use options::ApplyOptions;
 pub(crate) use path::relative_path;
 pub use path::{ROOTFS_NAME, clean_path};

@@ -1,6 +1,7 @@
 //! `insert`: puts files and directories of the host into an image as a layer, without unpacking it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::extract::Image;
 use super::view::Layers;
@@ -28,6 +29,8 @@ pub struct InsertOptions {
     pub history: HistoryOptions,
     /// Owners, modes and times of what is inserted.
     pub layer: LayerOptions,
+    /// A directory of the user's in which to remember what is in layers of 1 MiB or more, so that they are read once only.
+    pub cache: Option<PathBuf>,
 }
 
 /// Appends one layer to an image with everything that is to be inserted, in this order.
@@ -90,7 +93,7 @@ fn view(
             manifest: &manifest,
             config: &layout.config(&manifest.config)?,
         };
-        let layers = Layers::of(&image, progress)?;
+        let layers = Layers::of(&image, progress)?.remembered_in(options.cache.as_deref());
         let (view, _) = layers.upper_view(false, |view| {
             insertions.iter().all(|insertion| is_known(insertion, view))
         })?;

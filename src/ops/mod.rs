@@ -21,6 +21,7 @@ mod host;
 mod index;
 mod init;
 mod insert;
+mod layer_indexes;
 mod layers;
 mod list;
 mod mtree_validate;

@@ -1,8 +1,10 @@
 //! The layers of an image, read for a view instead of a disk; verified as for an unpack.
 
 use std::ops::Range;
+use std::path::Path;
 
 use super::extract::{Image, Layer, LayerReader, layers};
+use super::layer_indexes::LayerIndexes;
 use crate::error::{Result, ResultExt};
 use crate::image::DiffId;
 use crate::layer::view::{ContentSink, UpperLayers, View, ViewOptions, copy_contents};
@@ -13,16 +15,28 @@ use crate::progress::{Event, Progress};
 pub(super) struct Layers<'a> {
     layout: &'a LeasedLayout,
     list: Vec<Layer<'a>>,
+    indexes: Option<LayerIndexes>,
     progress: &'a dyn Progress,
 }
+
+/// Bytes of the smallest blob whose index is worth a file.
+const REMEMBERED_SIZE: u64 = 1 << 20;
 
 impl<'a> Layers<'a> {
     pub(super) fn of(image: &Image<'a>, progress: &'a dyn Progress) -> Result<Self> {
         Ok(Self {
             layout: image.layout,
             list: layers(image.manifest, image.config)?,
+            indexes: None,
             progress,
         })
+    }
+
+    /// With what is known of layers from earlier commands, in a directory of the user's cache.
+    pub(super) fn remembered_in(self, cache: Option<&Path>) -> Self {
+        // What cannot be remembered is read.
+        let indexes = cache.and_then(|path| LayerIndexes::open(path).ok());
+        Self { indexes, ..self }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -34,7 +48,7 @@ impl<'a> Layers<'a> {
     }
 
     /// The view of as few layers from the top as answer a question, and the number of layers below them, which are not
-    /// read. When this returns, those in the view are verified.
+    /// read. When this returns, those in the view are verified, now or when they were read for what is remembered.
     ///
     /// `answers` is asked of views in which a path leads where it leads in the image, or nowhere (yet), and directories
     /// may lack names.
@@ -48,11 +62,7 @@ impl<'a> Layers<'a> {
             ..ViewOptions::default()
         });
         for (below_count, layer) in self.list.iter().enumerate().rev() {
-            let source = self.open(layer)?;
-            let applied = upper.add_below(layer.diff_id.0.algorithm(), source)?;
-            layer.check(&applied.digest)?;
-            let index = layer.index;
-            self.progress.event(Event::LayerFinished { index });
+            self.add_below(&mut upper, layer, file_digests)?;
             if below_count > 0
                 && let Some(view) = upper.view()?
                 && answers(&view)
@@ -61,6 +71,31 @@ impl<'a> Layers<'a> {
             }
         }
         Ok((upper.into_view()?, 0))
+    }
+
+    /// Adds a layer below others: from its index, if that is remembered.
+    fn add_below(
+        &self,
+        upper: &mut UpperLayers,
+        layer: &Layer<'_>,
+        file_digests: bool,
+    ) -> Result<()> {
+        let is_worth_it = !file_digests && layer.descriptor.size() >= REMEMBERED_SIZE;
+        let indexes = self.indexes.as_ref().filter(|_| is_worth_it);
+        let known = indexes.and_then(|indexes| indexes.read(layer.diff_id).ok());
+        if known.is_some_and(|index| upper.add_known(&index).is_ok()) {
+            return Ok(());
+        }
+        let source = self.open(layer)?;
+        let applied = upper.add_below(layer.diff_id.0.algorithm(), source)?;
+        layer.check(&applied.digest)?;
+        let index = layer.index;
+        self.progress.event(Event::LayerFinished { index });
+        if let Some(indexes) = indexes {
+            // Without it, the layer is read once more next time.
+            let _ = indexes.write(layer.diff_id, &upper.last_index());
+        }
+        Ok(())
     }
 
     /// The view of all layers.

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layer::consumer::Consumer;
 use crate::layer::frame::Step;
 use crate::layer::pipeline::{drive, run};
-use crate::layer::{Applied, LayerSource};
+use crate::layer::{Applied, IndexReader, LayerSource, index_of};
 
 /// Entries that may be merged anew at any time, however few have been read.
 const CHEAP_COUNT: u64 = 100_000;
@@ -82,10 +82,44 @@ impl UpperLayers {
                 Ok(())
             })
         })?;
+        self.take(recorder);
+        last.ok_or_else(|| Error::new(ErrorKind::Io, "the layer was not read"))
+    }
+
+    /// Takes the next layer downwards from its index, as [`last_index`](Self::last_index) gave it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidData`] if it is no index; nothing has been taken then. [`ErrorKind::LimitExceeded`] as when the
+    /// layer is read.
+    pub(crate) fn add_known(&mut self, index: &[u8]) -> Result<()> {
+        let mut recorder = Recorder {
+            layer: Vec::new(),
+            held: self.held,
+            limit: self.options.memory_size,
+        };
+        for entry in IndexReader::new(index)? {
+            let (entry, _) = entry?;
+            recorder.hold(&entry)?;
+            recorder.layer.push(Recorded {
+                entry: Box::new(entry),
+                sha256: None,
+            });
+        }
+        self.take(recorder);
+        Ok(())
+    }
+
+    /// An index of the layer that was added last; the digests of contents are not in it.
+    pub(crate) fn last_index(&self) -> Vec<u8> {
+        let last = self.layers.last().into_iter().flatten();
+        index_of(last.map(|recorded| &*recorded.entry))
+    }
+
+    fn take(&mut self, recorder: Recorder) {
         self.held = recorder.held;
         self.entry_count += recorder.layer.len() as u64;
         self.layers.push(recorder.layer);
-        last.ok_or_else(|| Error::new(ErrorKind::Io, "the layer was not read"))
     }
 
     /// The view of the layers so far, if it holds whatever is below them: then a path that means something in it means

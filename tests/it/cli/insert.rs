@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use serde_json::{Value, json};
 
-use crate::support::{Layer, Scratch, store_layers};
+use crate::support::{Layer, Outcome, Scratch, store_layers};
 
 /// A layout `x` with the tag `a`, and `source` with things to insert.
 fn prepared() -> Scratch {
@@ -278,4 +278,31 @@ fn of_many_inserted_at_the_same_time_none_is_lost() {
     for number in 0..8 {
         assert_eq!(scratch.read(format!("rootfs/{number}/sub/1")), "1");
     }
+}
+
+/// An image of gigabytes is read once for the type of a path, not each time.
+#[test]
+fn what_is_in_large_layers_is_remembered() {
+    let scratch = prepared();
+    let base = Layer::default()
+        .dir("./")
+        .file("large", &"x".repeat(2 << 20))
+        .file("g", "two");
+    store_layers(&scratch.path("x"), "large", &[base]);
+    let insert = |cache: &str| {
+        let line = "insert --rootless --image x:large --tag b source/file /g/below";
+        let mut command = scratch.command(line.split(' '));
+        Outcome::of(command.env("XDG_CACHE_HOME", scratch.path(cache)))
+    };
+    let refused = insert("cache");
+    assert_ne!(refused.code, 0);
+    // The layer can't be read any more; what was in it is known.
+    let layers = layers(&scratch, "x:large");
+    let digest = layers[0]["descriptor"]["digest"].as_str().unwrap();
+    let blob = scratch.path("x/blobs").join(digest.replace(':', "/"));
+    fs::write(blob, "").unwrap();
+    assert_eq!(insert("cache").stderr, refused.stderr);
+    let unknown = insert("other");
+    assert_eq!(unknown.code, 0);
+    assert!(unknown.stderr.contains("not known"), "{}", unknown.stderr);
 }
