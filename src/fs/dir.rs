@@ -396,7 +396,8 @@ impl Dir {
             }
             other => other,
         };
-        listed.map_err(self.fail("read extended attributes of", name))
+        let listed = listed.map_err(self.fail("read extended attributes of", name));
+        listed.map_err(xattr::say_without_proc)
     }
 
     /// The extended attributes of the directory itself, sorted.

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
+use crate::error::{Error, ErrorKind};
+
 /// Names and values, sorted by name.
 pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -97,6 +99,14 @@ pub(super) fn at_path(dir: BorrowedFd<'_>, name: &[u8]) -> PathBuf {
     let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
     path.extend_from_slice(name);
     PathBuf::from(std::ffi::OsString::from_vec(path))
+}
+
+/// An error of a call by such a path, which says nothing of what is missing where `/proc` is.
+pub(super) fn say_without_proc(error: Error) -> Error {
+    if error.kind() == ErrorKind::NotFound && !Path::new("/proc/self/fd").exists() {
+        return error.with_hint("/proc is not mounted here: mount -t proc proc /proc");
+    }
+    error
 }
 
 /// Whether the error only says that there are no such attributes here.
