@@ -17,6 +17,10 @@ const HOW: &str = "with -- --include-ignored";
 /// control groups or other users, which root of a user namespace has not.
 const ROOT_OF_THE_MACHINE: &[&str] = &[
     "containers::",
+    "crash::points::a_first_unpack_into_tar_files",
+    "crash::points::an_unpack_that_copies",
+    "crash::power::",
+    "export::an_image_of_the_root_is_mounted",
     "insert::",
     "interop::layout_of_buildah",
     "mount::attached::what_nobody_is_seen_to_use",
@@ -26,7 +30,10 @@ const ROOT_OF_THE_MACHINE: &[&str] = &[
     "mount::namespace::",
     "overlay::limits::hundreds_of_layers",
     "overlay::maps::",
+    "overlay::matrix::layers_as_tar_files",
+    "overlay::property::an_overlay_on_an_image_of_tar_files",
     "overlay::rootless::",
+    "overlay::tars::",
     "overlay_changes::edits::",
     "overlay_changes::marks::",
     "overlay_changes::property::",
@@ -36,6 +43,8 @@ const ROOT_OF_THE_MACHINE: &[&str] = &[
     "recipes::nspawn",
     "recipes::runtimes",
     "repack::",
+    "serve::containerd::",
+    "serve::reuse::owners_are_mapped",
     "stat_index::another_device_number",
     "store_cli::listing::an_image_is_listed",
     "store_cli::repair::a_copy_with_other_owners",
@@ -49,6 +58,7 @@ const ROOT_OF_THE_MACHINE: &[&str] = &[
     "store_driver::overlay::mounts_show_the_owners",
     "store_snapshots::by_full_copies::owners_are_changed",
     "store_snapshots::in_the_store::owners_are_changed",
+    "store_snapshots::through_a_server::owners_are_changed",
 ];
 
 /// Debian's `nobody`: an ordinary user that exists everywhere and owns nothing.
