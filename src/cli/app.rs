@@ -10,8 +10,8 @@ use super::progress_lines::Lines;
 use super::serve;
 use super::ui::Ui;
 use super::{
-    cat, completion, config, copy, diff, export, files, gc, index, init, insert, layers, list,
-    manual, mount, new, raw, rebase, remove, remove_bundle, repack, squash, stat, store, tag,
+    append, cat, completion, config, copy, diff, export, files, gc, index, init, insert, layers,
+    list, manual, mount, new, raw, rebase, remove, remove_bundle, repack, squash, stat, store, tag,
     umount, unpack, unshare, validate,
 };
 
@@ -85,6 +85,7 @@ enum Command {
     Export(export::Args),
     Layers(layers::Args),
     Rebase(rebase::Args),
+    Append(append::Args),
     Mount(Box<mount::Args>),
     Umount(umount::Args),
     RemoveBundle(remove_bundle::Args),
@@ -112,6 +113,7 @@ pub const CATEGORIES: &[(&str, &[&str])] = &[
             "insert",
             "layers",
             "rebase",
+            "append",
             "add-layer",
             "runtime-config",
             "cat",
@@ -171,6 +173,7 @@ impl App {
             Command::Export(args) => export::run(args, ui),
             Command::Layers(args) => layers::run(args, ui),
             Command::Rebase(args) => rebase::run(args, ui),
+            Command::Append(args) => append::run(args, ui),
             Command::Mount(args) => mount::run(args, ui),
             Command::Umount(args) => umount::run(args, ui),
             Command::RemoveBundle(args) => remove_bundle::run(args, ui),

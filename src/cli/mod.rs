@@ -19,6 +19,7 @@
 )]
 
 mod app;
+mod append;
 mod args;
 mod cat;
 mod completion;

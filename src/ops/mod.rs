@@ -5,6 +5,7 @@
 //! old state.
 
 mod add_layer;
+mod append;
 mod cat;
 mod compress;
 mod config;
@@ -43,6 +44,7 @@ mod validate;
 mod view;
 
 pub use add_layer::{AddLayerOptions, add_layer};
+pub use append::{AppendOptions, append};
 pub use cat::cat;
 pub use compress::CompressOptions;
 pub use config::{ClearKey, ConfigOptions, Healthcheck, config};

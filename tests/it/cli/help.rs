@@ -16,6 +16,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("insert", "insert"),
     ("layers", "layers"),
     ("rebase", "rebase"),
+    ("append", "append"),
     ("cat", "cat"),
     ("files", "files"),
     ("diff", "diff"),

@@ -1,6 +1,7 @@
 //! The built program: exit code, stdout and stderr of every command.
 
 mod add_layer;
+mod append;
 mod cat;
 mod completion;
 mod concurrent;
