@@ -1,4 +1,4 @@
-//! Archives of images: skopeo reads ours and we read skopeo's.
+//! Archives of images: skopeo, podman and buildah read ours and we read theirs. containerd's are in `serve/containerd.rs`.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -11,6 +11,7 @@ use oci_bundle::transfer::archive::{
 };
 
 use crate::machine::{Bounded, Scratch};
+use crate::tree::Tree;
 
 const NAME: &str = "example.org/sample:1";
 
@@ -117,5 +118,113 @@ fn we_read_the_archives_that_skopeo_writes() {
         assert_eq!(names, [reference]);
         assert_eq!(read.config.digest(), original.config.digest());
         assert_eq!(read.layers.len(), original.layers.len());
+    }
+}
+
+/// The digest of the configuration of an image that `copy` brings into a layout of its own, which the unpack verifies.
+#[track_caller]
+fn copied_config(scratch: &Scratch, from: &str, layout: &str) -> String {
+    let image = format!("{}:latest", scratch.path(layout).display());
+    scratch.tool(&["copy", from, &image]).succeed();
+    let tree = Tree::read(
+        &scratch
+            .unpack(layout, &format!("{layout}-unpacked"))
+            .join("rootfs"),
+    );
+    let sample = scratch.path("sample-unpacked");
+    if !sample.exists() {
+        scratch.unpack("sample", "sample-unpacked");
+    }
+    tree.assert_same(&Tree::read(&sample.join("rootfs")), from);
+    let layout = LeasedLayout::open(&scratch.path(layout)).unwrap();
+    let path = layout.resolve(Tag::new("latest").unwrap(), None).unwrap();
+    let manifest = manifest(layout.store(), path.target());
+    manifest.config.digest().to_string()
+}
+
+/// podman's and buildah's store of the test's own.
+fn storage(scratch: &Scratch) -> [String; 6] {
+    let [root, run] = ["storage", "run"].map(|name| scratch.path(name).display().to_string());
+    let words = [
+        "--root",
+        &root,
+        "--runroot",
+        &run,
+        "--storage-driver",
+        "vfs",
+    ];
+    words.map(str::to_owned)
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn podman_loads_what_copy_writes_and_we_read_what_it_saves() {
+    let scratch = Scratch::new(&["podman"]);
+    let (layout, image) = sample(&scratch);
+    let config = manifest(layout.store(), &image).config.digest().to_string();
+    let from = format!("{}:latest", scratch.path("sample").display());
+    let storage = storage(&scratch);
+    let podman = |arguments: &[&str]| {
+        let mut words: Vec<&str> = storage.iter().map(String::as_str).collect();
+        words.extend(arguments);
+        Bounded::new("podman", 120).args(&words).succeed()
+    };
+    for (format, saved) in [
+        ("docker-archive", "docker-archive"),
+        ("oci-archive", "oci-archive"),
+    ] {
+        let archive = scratch.path(&format!("{format}.tar")).display().to_string();
+        let target = format!("{format}:{archive}:{NAME}");
+        scratch.tool(&["copy", &from, &target]).succeed();
+        podman(&["load", "--quiet", "--input", &archive]);
+        let id = podman(&["image", "inspect", "--format", "{{.Id}}", NAME]);
+        assert_eq!(format!("sha256:{}", id.trim()), config, "{format}");
+        let back = scratch
+            .path(&format!("{saved}-saved.tar"))
+            .display()
+            .to_string();
+        podman(&[
+            "save", "--quiet", "--format", saved, "--output", &back, NAME,
+        ]);
+        let layout = format!("{saved}-layout");
+        let ours = copied_config(&scratch, &format!("{saved}:{back}"), &layout);
+        assert_eq!(ours, config, "{saved}");
+        podman(&["image", "rm", NAME]);
+    }
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn buildah_pulls_what_copy_writes_and_we_read_what_it_pushes() {
+    let scratch = Scratch::new(&["buildah"]);
+    let (layout, image) = sample(&scratch);
+    let config = manifest(layout.store(), &image).config.digest().to_string();
+    let from = format!("{}:latest", scratch.path("sample").display());
+    let storage = storage(&scratch);
+    let buildah = |arguments: &[&str]| {
+        let mut words: Vec<&str> = storage.iter().map(String::as_str).collect();
+        words.extend(arguments);
+        Bounded::new("buildah", 120).args(&words).succeed()
+    };
+    for transport in ["oci-archive", "docker-archive"] {
+        let archive = scratch
+            .path(&format!("{transport}.tar"))
+            .display()
+            .to_string();
+        scratch
+            .tool(&["copy", &from, &format!("{transport}:{archive}:{NAME}")])
+            .succeed();
+        let id = buildah(&["pull", "--quiet", &format!("{transport}:{archive}")]);
+        assert_eq!(format!("sha256:{}", id.trim()), config, "{transport}");
+        let back = scratch
+            .path(&format!("{transport}-pushed.tar"))
+            .display()
+            .to_string();
+        let target = format!("{transport}:{back}:{NAME}");
+        buildah(&["push", "--quiet", id.trim(), &target]);
+        let layout = format!("{transport}-layout");
+        let ours = copied_config(&scratch, &format!("{transport}:{back}"), &layout);
+        assert_eq!(ours, config, "{transport}");
+        buildah(&["rmi", id.trim()]);
     }
 }

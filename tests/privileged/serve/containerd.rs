@@ -12,6 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::server::{Program, Server};
+use crate::image::layers_of;
 use crate::machine::{Bounded, Scratch, names_in};
 
 /// Fetches the package of another suite of Debian's into a directory, without the machine's apt knowing.
@@ -180,17 +181,19 @@ fn fetched(scratch: &Scratch, suite: &str) -> PathBuf {
     folder.join("root/usr/bin")
 }
 
+/// The sample image as an archive of ours.
 fn archive_of_sample(scratch: &Scratch) -> String {
     scratch.sample_image("layout");
-    let archive = scratch.path("sample.tar");
-    Bounded::new("tar", 60)
-        .args(&["-C"])
-        .arg(scratch.path("layout"))
-        .arg("-cf")
-        .arg(&archive)
-        .arg(".")
+    let archive = scratch.path("sample.tar").display().to_string();
+    scratch
+        .tool(&["copy", &layout_of_sample(scratch)])
+        .arg(format!("oci-archive:{archive}:latest"))
         .succeed();
-    archive.display().to_string()
+    archive
+}
+
+fn layout_of_sample(scratch: &Scratch) -> String {
+    format!("{}:latest", scratch.path("layout").display())
 }
 
 /// Import, run, exec, the changes as a layer, and all of it gone.
@@ -198,6 +201,17 @@ fn whole_life(scratch: &Scratch, engine: &Engine) {
     let archive = archive_of_sample(scratch);
     engine.import(&archive, "test/sample").succeed();
     let image = "test/sample:latest";
+    // What it exports, we read.
+    let exported = scratch.path("exported.tar");
+    engine.ctr(&["image", "export", &exported.display().to_string(), image]);
+    let back = format!("{}:latest", scratch.path("back").display());
+    scratch
+        .tool(&["copy"])
+        .arg(format!("oci-archive:{}", exported.display()))
+        .arg(&back)
+        .succeed();
+    let layers = |layout: &str| layers_of(&scratch.path(layout), "latest");
+    assert_eq!(layers("back"), layers("layout"));
     let run = |rest: &[&str]| {
         let begin = ["run", "--snapshotter", "bundle"];
         engine.ctr(&[&begin[..], rest].concat())
