@@ -1,10 +1,12 @@
 //! Commands when the system refuses something: no panic, no hang, no half state, and a second attempt works.
 //!
 //! - `calls`: one system call fails once
+//! - `full`: a disk that becomes full
 //! - `limits`: threads, descriptors and memory at their limits
 //! - `programs`: other programs that are started, or not
 
 mod calls;
+mod full;
 mod limits;
 mod programs;
 
