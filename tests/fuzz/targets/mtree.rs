@@ -1,0 +1,16 @@
+//! The records of a bundle: manifests that are read are written as they were read, and an index is one or is none.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use oci_bundle::mtree::{Manifest, OwnerNames, StatIndex, parse_keywords};
+
+fuzz_target!(|input: &[u8]| {
+    let _ = Manifest::parse(input);
+    let _ = StatIndex::parse(input.to_vec(), &[0; 32]);
+    let (passwd, group) = input.split_at(input.len() / 2);
+    let _ = OwnerNames::parse(passwd, group);
+    if let Ok(text) = std::str::from_utf8(input) {
+        let _ = parse_keywords(text);
+    }
+});
