@@ -115,9 +115,9 @@ impl Ground {
     fn fill(&self, case: &Case) -> u32 {
         let disk = self.path("disk");
         let words: Vec<&str> = case.line.split_whitespace().collect();
-        let mut failures = 0;
         // Each of the first pages, where what is small is written; then steps.
-        for pages in (0..32).chain((32..800).step_by(9)) {
+        let sizes = (0..32).chain((32..800).step_by(9));
+        for (failures, pages) in (0..).zip(sizes) {
             self.restore();
             let stat = rustix::fs::statvfs(&disk).unwrap();
             let used = (stat.f_blocks - stat.f_bfree) * stat.f_frsize;
@@ -131,7 +131,6 @@ impl Ground {
                 case.end.iter().for_each(|line| drop(self.ok(line)));
                 return failures;
             }
-            failures += 1;
             let text = said(&output);
             assert!(text.contains("No space left on device"), "{what}: {text}");
             for name in case.made {
