@@ -1,4 +1,4 @@
-//! Documents and names: what is taken is written as it is read.
+//! Documents and names: any bytes are one, or an error; a digest is written as it is read.
 
 #![no_main]
 

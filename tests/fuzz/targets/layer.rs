@@ -1,4 +1,4 @@
-//! A layer of any bytes is unpacked below its directory, or refused: nothing beside it changes.
+//! A layer of any bytes is unpacked below its directory, or refused: no file beside it appears, goes, or has other content.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The records of a bundle: manifests that are read are written as they were read, and an index is one or is none.
+//! The records of a bundle: any bytes are a record, or an error; no panic.
 
 #![no_main]
 
