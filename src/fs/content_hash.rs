@@ -26,11 +26,18 @@ pub fn is_of_blocks(digest: &[u8; 32]) -> bool {
 
 /// Computes the digest of a file's content, of which holes need not be read.
 #[derive(Debug)]
-pub struct ContentHasher {
-    /// SHA-256 of the content, until it is known to have too many zeros.
-    plain: Option<BlockHasher>,
-    /// What is hashed beside it, of files that may have as many.
-    blocks: Option<Box<Blocks>>,
+pub struct ContentHasher(Hashers);
+
+#[derive(Debug)]
+enum Hashers {
+    /// SHA-256 of the content.
+    Sha256(BlockHasher),
+    /// A file that is large enough for the other digest.
+    Large {
+        /// SHA-256 of the content, until it is known to have too many zeros.
+        sha256: Option<BlockHasher>,
+        blocks: Box<Blocks>,
+    },
 }
 
 impl ContentHasher {
@@ -39,81 +46,73 @@ impl ContentHasher {
         Self::with_limit(size, HASHED_ZEROS)
     }
 
+    /// Computes SHA-256, however many zeros there are.
+    pub fn sha256() -> Self {
+        Self(Hashers::Sha256(BlockHasher::new()))
+    }
+
     fn with_limit(size: u64, limit: u64) -> Self {
-        let blocks = Blocks {
-            hasher: BlockHasher::new(),
-            partial: [0; BLOCK],
-            filled: 0,
-            position: 0,
-            zeros: 0,
-            limit,
-        };
-        Self {
-            plain: Some(BlockHasher::new()),
-            blocks: (size > limit).then(|| Box::new(blocks)),
+        if size <= limit {
+            return Self::sha256();
         }
+        Self(Hashers::Large {
+            sha256: Some(BlockHasher::new()),
+            blocks: Box::new(Blocks::new(limit)),
+        })
     }
 
     /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
-        if let Some(plain) = &mut self.plain {
-            plain.update(bytes);
+        if let Some(sha256) = self.plain() {
+            sha256.update(bytes);
         }
-        self.update_blocks(bytes);
+        self.update_blocks(|blocks| blocks.update(bytes));
     }
 
     /// Takes the next bytes, which another hasher takes too: faster than one after the other.
     pub fn update_with(&mut self, other: &mut BlockHasher, bytes: &[u8]) {
-        match &mut self.plain {
-            Some(plain) => update_pair(other, plain, bytes),
+        match self.plain() {
+            Some(sha256) => update_pair(other, sha256, bytes),
             None => other.update(bytes),
         }
-        self.update_blocks(bytes);
+        self.update_blocks(|blocks| blocks.update(bytes));
     }
 
     /// Takes as many zeros: a hole.
     pub fn zeros(&mut self, mut count: u64) {
-        if let Some(blocks) = &mut self.blocks {
-            blocks.hole(count);
-            if blocks.zeros > blocks.limit {
-                self.plain = None;
-            }
-        }
-        while let Some(plain) = self.plain.as_mut().filter(|_| count > 0) {
+        self.update_blocks(|blocks| blocks.hole(count));
+        let Some(sha256) = self.plain() else { return };
+        while count > 0 {
             let piece = &ZEROS[..usize::try_from(count).map_or(BLOCK, |count| count.min(BLOCK))];
-            plain.update(piece);
+            sha256.update(piece);
             count -= piece.len() as u64;
         }
     }
 
     /// The digest of all that came.
     pub fn finish(self) -> [u8; 32] {
-        let blocks = self.blocks.map(|blocks| blocks.finish());
-        match (self.plain, blocks) {
-            (Some(plain), None | Some((_, false))) => plain.finish(),
-            (_, Some((digest, _))) => digest,
-            // Only blocks take the other one away.
-            (None, None) => MARKED,
+        match self.0 {
+            Hashers::Sha256(sha256) => sha256.finish(),
+            Hashers::Large { sha256, blocks } => blocks.finish(sha256),
         }
     }
 
-    fn update_blocks(&mut self, bytes: &[u8]) {
-        let Some(blocks) = &mut self.blocks else {
-            return;
-        };
-        blocks.update(bytes);
-        if blocks.zeros > blocks.limit {
-            self.plain = None;
+    fn plain(&mut self) -> Option<&mut BlockHasher> {
+        match &mut self.0 {
+            Hashers::Sha256(sha256) => Some(sha256),
+            Hashers::Large { sha256, .. } => sha256.as_mut(),
+        }
+    }
+
+    fn update_blocks(&mut self, update: impl FnOnce(&mut Blocks)) {
+        if let Hashers::Large { sha256, blocks } = &mut self.0 {
+            update(blocks);
+            if blocks.has_too_many_zeros() {
+                *sha256 = None;
+            }
         }
     }
 }
-
-const MARKED: [u8; 32] = {
-    let mut digest = [0; 32];
-    let (mark, _) = digest.split_at_mut(MARK.len());
-    mark.copy_from_slice(&MARK);
-    digest
-};
 
 /// The digest of the blocks that are not all zeros.
 #[derive(Debug)]
@@ -130,6 +129,21 @@ struct Blocks {
 }
 
 impl Blocks {
+    fn new(limit: u64) -> Self {
+        Self {
+            hasher: BlockHasher::new(),
+            partial: [0; BLOCK],
+            filled: 0,
+            position: 0,
+            zeros: 0,
+            limit,
+        }
+    }
+
+    fn has_too_many_zeros(&self) -> bool {
+        self.zeros > self.limit
+    }
+
     fn update(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             if self.filled == 0
@@ -184,14 +198,17 @@ impl Blocks {
         self.position += block.len() as u64;
     }
 
-    /// The digest, and whether it is the one that counts.
-    fn finish(mut self) -> ([u8; 32], bool) {
+    /// The digest of the blocks, if there are too many zeros for that of the content.
+    fn finish(mut self, sha256: Option<BlockHasher>) -> [u8; 32] {
         let last = self.partial;
         self.block(&last[..self.filled]);
+        if let Some(sha256) = sha256.filter(|_| !self.has_too_many_zeros()) {
+            return sha256.finish();
+        }
         self.hasher.update(&self.position.to_le_bytes());
         let mut digest = self.hasher.finish();
         digest[..MARK.len()].copy_from_slice(&MARK);
-        (digest, self.zeros > self.limit)
+        digest
     }
 }
 
@@ -245,14 +262,17 @@ mod tests {
             // Data, and zeros; once with holes, once without, cut otherwise.
             let size: usize = pieces.iter().map(|(_, length)| length).sum();
             let mut sparse = ContentHasher::with_limit(size as u64, LIMIT);
+            let mut sha256 = ContentHasher::sha256();
             let mut content = Vec::new();
             for (is_hole, length) in &pieces {
                 if *is_hole {
                     sparse.zeros(*length as u64);
+                    sha256.zeros(*length as u64);
                     content.resize(content.len() + length, 0);
                 } else {
                     let data: Vec<u8> = (0..*length).map(|at| if at % 5000 < 4500 { 0 } else { 7 }).collect();
                     sparse.update(&data);
+                    sha256.update(&data);
                     content.extend(data);
                 }
             }
@@ -268,6 +288,7 @@ mod tests {
             let digest = sparse.finish();
             prop_assert_eq!(digest, whole.finish());
             prop_assert_eq!(other.finish(), plain(&content));
+            prop_assert_eq!(sha256.finish(), plain(&content));
             if zeros as u64 > LIMIT {
                 prop_assert!(is_of_blocks(&digest));
             } else {

@@ -89,7 +89,7 @@ pub use idmap::{IdMap, IdRange, MapOptions};
 pub use marks::MarkNamespace;
 pub use metadata::{Inode, Metadata, Refused, Rules, Times};
 pub use named_ids::{Owners, map_named_ids};
-pub use reader::{FileReader, hash_file};
+pub use reader::{FileReader, hash_file, sha256_of_file};
 pub use root::{Resolved, Root};
 pub use stat::{InodeId, InodeKind, Stat};
 pub use syscall::private_umask;

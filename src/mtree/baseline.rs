@@ -6,6 +6,7 @@ use super::index::StatIndex;
 use super::manifest::{self, Entry, Manifest};
 use super::node::{Node, Nodes};
 use super::{Attributes, Keyword, UMOCI_KEYWORDS};
+use crate::fs::content_hash::is_of_blocks;
 use crate::fs::{InodeKind, Stat};
 
 /// The record that a tree is compared with.
@@ -117,6 +118,14 @@ impl<'a> Old<'a> {
                     .collect();
                 differences(*entry, attributes, &wanted).is_empty()
             }
+        }
+    }
+
+    /// Whether the content was recorded by its SHA-256, as other programs do it however many zeros a file has.
+    pub(super) fn has_sha256(&self) -> bool {
+        match self {
+            Self::Node(node) => node.sha256.is_some_and(|digest| !is_of_blocks(&digest)),
+            Self::Entry(entry) => entry.get(Keyword::Sha256).is_some(),
         }
     }
 

@@ -16,7 +16,7 @@ use super::manifest::MAX_PATH;
 use super::record::{Record, Recorder};
 use crate::fs::tree::Witness;
 use crate::fs::xattr::Xattrs;
-use crate::fs::{Change, ChangeKind, Dir, InodeId, InodeKind, Stat, hash_file};
+use crate::fs::{Change, ChangeKind, Dir, InodeId, InodeKind, Stat, hash_file, sha256_of_file};
 use crate::{Error, ErrorKind, Result, ResultExt};
 use filetime::FileTime;
 use std::collections::HashMap;
@@ -184,7 +184,7 @@ struct Walk<'a> {
     recorder: Option<Recorder>,
     buffer: Vec<u8>,
     /// Digests of inodes with several names, which are read under one of them; and the ctime they had.
-    shared: HashMap<InodeId, (FileTime, [u8; 32])>,
+    shared: HashMap<(InodeId, bool), (FileTime, [u8; 32])>,
     /// Path of what is looked at.
     path: Vec<u8>,
     changes: Vec<Change>,
@@ -332,7 +332,7 @@ impl<'a> Walk<'a> {
         // What is masked is not packed, so nobody else reads it.
         let is_packed = is_changed && !self.is_masked(&self.path);
         if lacks_digest && !is_packed {
-            seen.sha256 = Some(self.hash(place.dir, name, &seen.stat)?);
+            seen.sha256 = Some(self.hash(place.dir, name, &seen.stat, false)?);
         }
         let witness = Witness::of(&seen.stat);
         if let Some(recorder) = &mut self.recorder {
@@ -377,24 +377,26 @@ impl<'a> Walk<'a> {
         if let (InodeKind::File, Some(name)) = (seen.stat.kind, place.name)
             && !self.only_counts()
         {
-            seen.sha256 = Some(self.hash(place.dir, name, &seen.stat)?);
+            seen.sha256 = Some(self.hash(place.dir, name, &seen.stat, old.has_sha256())?);
             return Ok(!old.says_content(&seen.attributes()));
         }
         Ok(false)
     }
 
-    /// Hashes a regular file, or remembers its digest from another of its names.
-    fn hash(&mut self, dir: &Dir, name: &[u8], stat: &Stat) -> Result<[u8; 32]> {
-        match self.shared.get(&stat.id) {
-            Some((ctime, sha256)) if *ctime == stat.ctime => return Ok(*sha256),
+    /// Hashes a regular file, or remembers its digest from another of its names. `by_sha256`: as other programs record it.
+    fn hash(&mut self, dir: &Dir, name: &[u8], stat: &Stat, by_sha256: bool) -> Result<[u8; 32]> {
+        match self.shared.get(&(stat.id, by_sha256)) {
+            Some((ctime, digest)) if *ctime == stat.ctime => return Ok(*digest),
             _ => {}
         }
         self.files_read += 1;
-        let sha256 = hash_file(dir, name, &mut self.buffer)?;
+        let hash = if by_sha256 { sha256_of_file } else { hash_file };
+        let digest = hash(dir, name, &mut self.buffer)?;
         if stat.nlink > 1 {
-            self.shared.insert(stat.id, (stat.ctime, sha256));
+            self.shared
+                .insert((stat.id, by_sha256), (stat.ctime, digest));
         }
-        Ok(sha256)
+        Ok(digest)
     }
 
     /// Tells that something in the current directory is gone: itself or, if nothing was recorded of it, what was below.

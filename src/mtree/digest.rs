@@ -1,7 +1,6 @@
 //! The digests of a file's content, as many as are wanted in one pass.
 
 use super::Keyword;
-use crate::fs::{Dir, hash_file};
 use crate::{Error, ErrorKind, Result, ResultExt};
 use sha2::digest::DynDigest;
 use sha2::{Sha256, Sha384, Sha512, Sha512_256};
@@ -45,22 +44,6 @@ impl Digests {
     /// Whether no digest is wanted, so that files need not be read.
     pub(super) fn is_empty(&self) -> bool {
         self.sums.is_empty()
-    }
-
-    /// Reads a file and returns the digests. Where SHA-256 is the only one, it is that of
-    /// [`ContentHasher`](crate::fs::content_hash::ContentHasher), as in a record.
-    ///
-    /// # Errors
-    ///
-    /// Those of the file system.
-    pub(super) fn read_file(&mut self, dir: &Dir, name: &[u8]) -> Result<Computed> {
-        if let [(Keyword::Sha256, _)] = &self.sums[..] {
-            return Ok(Computed {
-                sha256: Some(hash_file(dir, name, &mut self.buffer)?),
-                other: Vec::new(),
-            });
-        }
-        self.read(dir.open_file(name)?)
     }
 
     /// Reads to the end and returns the digests.

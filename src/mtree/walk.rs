@@ -164,7 +164,7 @@ impl<'a> Walker<'a> {
                 xattrs = dir.xattrs(name).context(|| self.describe())?;
             }
             if !self.digests.is_empty() {
-                let read = self.digests.read_file(dir, name);
+                let read = dir.open_file(name).and_then(|file| self.digests.read(file));
                 computed = read.context(|| self.describe())?;
             }
         }

@@ -16,6 +16,7 @@ const HOW: &str = "with -- --include-ignored";
 /// What the names of tests begin with that need device nodes, `trusted` attributes, loop devices, id-mapped mounts,
 /// control groups or other users, which root of a user namespace has not.
 const ROOT_OF_THE_MACHINE: &[&str] = &[
+    "archives::podman_loads",
     "containers::",
     "crash::points::a_first_unpack_into_tar_files",
     "crash::points::an_unpack_that_copies",

@@ -283,6 +283,34 @@ fn a_foreign_manifest_with_gaps_is_compared_as_far_as_it_goes() {
     assert_eq!(lines(&found.changes), expected);
 }
 
+/// umoci records SHA-256 of the whole, which means the same here; only our own records go by other digests (`content_hash`).
+#[test]
+fn more_zeros_than_our_records_hash_are_unchanged_beside_the_digest_of_others() {
+    let bundle = Bundle::with(&[("lastlog", "")]);
+    let recorded = fs::read_to_string(bundle.root().join(MANIFEST)).unwrap();
+    let path = bundle.path("lastlog");
+    let size = (4_u64 << 30) + 8192;
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(size).unwrap();
+    set_mtime(&path, 1_600_000_000);
+    let of_nothing = hex::encode(Sha256::digest(b""));
+    let found = |sha256: &str| {
+        let text = recorded
+            .replace(" size=0 ", &format!(" size={size} "))
+            .replace(&of_nothing, sha256);
+        fs::write(bundle.root().join(MANIFEST), text).unwrap();
+        let options = ValidateOptions::default();
+        let manifest = bundle.root().join(MANIFEST);
+        let differences = validate(&manifest, &bundle.path(""), &options).unwrap();
+        (bundle.by_manifest().0, differences.len())
+    };
+    // Of as many zeros, by sha256sum.
+    let right = "18f0e98e07bdb3e28fe80c170ef278d40020a0fb48f54ba5928c983708796131";
+    assert_eq!(found(right), (Vec::new(), 0));
+    let wrong = right.replace('1', "2");
+    assert_eq!(found(&wrong), (vec!["M lastlog".to_owned()], 1));
+}
+
 /// For a list that is easier to read in another order than that of bytes.
 trait Sorted {
     fn sorted(self) -> Self;
