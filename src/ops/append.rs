@@ -1,8 +1,9 @@
 //! `append`: puts the layers of other images on top of an image, each as it is: no layer is unpacked or compressed.
 //!
 //! ```text
-//! images -> Addition: layers above those that both begin with, and their history
-//!             -> blobs into the layout -> one edit: layers, diff IDs, history
+//! images -> Source: layers and history
+//!             -> blobs into the layout
+//!             -> one edit -> Addition: what is above the layers that both begin with -> layers, diff IDs, history
 //! ```
 
 use std::io;
@@ -44,42 +45,34 @@ pub fn append(
     let layout = LeasedLayout::open(&image.layout)?;
     let platform = options.platform.as_ref();
     let path = layout.resolve(&image.name, platform)?;
-    let own = diff_ids(&Mutator::new(&layout, &path)?.layers()?);
+    let own = Mutator::new(&layout, &path)?.layers()?;
     let wanted = layout
         .image_config(&layout.manifest(path.target())?)?
         .platform();
     let wanted = platform.or(wanted.as_ref());
-    let mut additions = Vec::new();
+    let mut sources = Vec::new();
     for other in others {
-        let (theirs, path) = other.open(wanted)?;
-        let layers = Mutator::new(&theirs, &path)?.layers()?;
-        let config = theirs.image_config(&theirs.manifest(path.target())?)?;
-        let history = config.raw().get("history").and_then(Value::as_array);
-        let addition = Addition::above(
-            &own,
-            layers,
-            history.cloned().unwrap_or_default(),
-            config.raw().get("created"),
-        );
+        sources.push(Source::open(*other, wanted)?);
+    }
+    for source in &sources {
+        let addition = source.above(&own);
         if addition.layers.is_empty() {
-            let digest = path.target().digest();
+            let digest = &source.manifest;
             progress.warn(format_args!(
                 "image {digest} has no layers that the image lacks"
             ));
         }
-        for (layer, _) in &addition.layers {
-            let (digest, size) = (layer.digest(), layer.size());
-            copy_blob(theirs.store(), layout.store(), digest, size)
-                .context(|| format!("copy layer {digest}"))?;
-        }
-        additions.push(addition);
+        source.copy(&addition, &layout)?;
     }
     let tag = options.tag.as_ref();
     let edited = layout.edit(&image.name, platform, tag, |mutator| {
+        // The image may have changed meanwhile, and with it what the others have that it lacks.
         let mut layers = mutator.layers()?;
+        let additions: Vec<_> = sources.iter().map(|it| it.above(&layers)).collect();
         let history = joined_history(mutator.config(), layers.len(), &additions);
-        for addition in &additions {
-            layers.extend_from_slice(&addition.layers);
+        for (source, addition) in sources.iter().zip(additions) {
+            source.copy(&addition, &layout)?;
+            layers.extend(addition.layers);
         }
         mutator.set_layers(layers)?;
         ConfigEdit::new(mutator.config_mut())?.set("history", Value::Array(history));
@@ -89,7 +82,7 @@ pub fn append(
     Ok(())
 }
 
-/// A history of all layers, or none where nobody has one.
+/// The joined history: it covers all layers, or is empty if no image has one.
 fn joined_history(config: &Value, layer_count: usize, additions: &[Addition]) -> Vec<Value> {
     let history = config.get("history").and_then(Value::as_array);
     let mut history = history.cloned().unwrap_or_default();
@@ -105,7 +98,47 @@ fn joined_history(config: &Value, layer_count: usize, additions: &[Addition]) ->
     history
 }
 
-/// What an image adds.
+/// An image whose layers are appended.
+struct Source {
+    layout: LeasedLayout,
+    manifest: Digest,
+    layers: Vec<(Descriptor, DiffId)>,
+    history: Vec<Value>,
+    created: Option<Value>,
+}
+
+impl Source {
+    fn open(image: &dyn ImageSource, platform: Option<&Platform>) -> Result<Self> {
+        let (layout, path) = image.open(platform)?;
+        let layers = Mutator::new(&layout, &path)?.layers()?;
+        let config = layout.image_config(&layout.manifest(path.target())?)?;
+        let history = config.raw().get("history").and_then(Value::as_array);
+        Ok(Self {
+            manifest: path.target().digest().clone(),
+            layers,
+            history: history.cloned().unwrap_or_default(),
+            created: config.raw().get("created").cloned(),
+            layout,
+        })
+    }
+
+    /// What it has above the layers with which it and another image begin.
+    fn above(&self, other: &[(Descriptor, DiffId)]) -> Addition {
+        Addition::new(other, &self.layers, &self.history, self.created.as_ref())
+    }
+
+    /// Copies the blobs that the target lacks.
+    fn copy(&self, addition: &Addition, to: &LeasedLayout) -> Result<()> {
+        for (layer, _) in &addition.layers {
+            let digest = layer.digest();
+            copy_blob(self.layout.store(), to.store(), digest, layer.size())
+                .context(|| format!("copy layer {digest}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// What an image adds to another one.
 struct Addition {
     layers: Vec<(Descriptor, DiffId)>,
     history: Vec<Value>,
@@ -113,15 +146,16 @@ struct Addition {
 }
 
 impl Addition {
-    /// What an image has above the layers with which it and another one begin.
-    fn above(
-        own: &[DiffId],
-        mut layers: Vec<(Descriptor, DiffId)>,
-        mut history: Vec<Value>,
+    fn new(
+        other: &[(Descriptor, DiffId)],
+        layers: &[(Descriptor, DiffId)],
+        history: &[Value],
         created: Option<&Value>,
     ) -> Self {
-        let pairs = own.iter().zip(&layers);
-        let common = pairs.take_while(|(own, (_, id))| *own == id).count();
+        let pairs = other.iter().zip(layers);
+        let common = pairs.take_while(|((_, other), (_, own))| other == own);
+        let common = common.count();
+        let mut history = history.to_vec();
         if !history.is_empty() {
             complete_history(&mut history, layers.len(), created);
             let mut left = common;
@@ -133,17 +167,12 @@ impl Addition {
             let steps = steps.count();
             history.drain(..steps);
         }
-        layers.drain(..common);
         Self {
-            layers,
+            layers: layers[common..].to_vec(),
             history,
             created: created.cloned(),
         }
     }
-}
-
-fn diff_ids(layers: &[(Descriptor, DiffId)]) -> Vec<DiffId> {
-    layers.iter().map(|(_, id)| id.clone()).collect()
 }
 
 /// Copies a blob that the target lacks, verified.
@@ -178,19 +207,22 @@ mod tests {
                 step("two", false),
             ]
         };
-        let add = |own: &[DiffId], numbers: &[u32]| {
-            let layers = numbers.iter().map(|&number| layer(number)).collect();
-            let added = Addition::above(own, layers, history(), None);
+        let add = |other: &[u32], numbers: &[u32]| {
+            let [other, layers] =
+                [other, numbers].map(|numbers| numbers.iter().copied().map(layer));
+            let (other, layers) = (other.collect::<Vec<_>>(), layers.collect::<Vec<_>>());
+            let added = Addition::new(&other, &layers, &history(), None);
             let told = added.history.iter().map(|step| step["created_by"].clone());
-            (diff_ids(&added.layers), told.collect::<Vec<_>>())
+            let ids = added.layers.into_iter().map(|(_, id)| id);
+            (ids.collect::<Vec<_>>(), told.collect::<Vec<_>>())
         };
-        let (layers, told) = add(&[id(1), id(2)], &[1, 3, 4]);
+        let (layers, told) = add(&[1, 2], &[1, 3, 4]);
         assert_eq!(layers, [id(3), id(4)]);
         assert_eq!(told, ["env", "one", "command", "two"]);
-        let (layers, told) = add(&[id(9)], &[1, 3, 4]);
+        let (layers, told) = add(&[9], &[1, 3, 4]);
         assert_eq!(layers, [id(1), id(3), id(4)]);
         assert_eq!(told, ["base", "env", "one", "command", "two"]);
-        let (layers, told) = add(&[id(1), id(3), id(4)], &[1, 3, 4]);
+        let (layers, told) = add(&[1, 3, 4], &[1, 3, 4]);
         assert!(layers.is_empty() && told.is_empty());
     }
 }
