@@ -152,6 +152,17 @@ def count_syscalls(work, args):
         print(f"  {name:20} {count:9} {count / files:8.2f} per file")
 
 
+def privately(program):
+    """Starts the program again, as root, where its mounts are its own and go with it."""
+    if os.geteuid():
+        sys.exit("needs root (mounts, ownership)")
+    if os.environ.get("COMPARE_INSIDE") != "1":
+        os.environ["COMPARE_INSIDE"] = "1"
+        os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", "--",
+                              sys.executable, os.path.abspath(program), *sys.argv[1:]])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image", default=os.path.join(tempfile.gettempdir(), "bench-image"), metavar="LAYOUT",
@@ -171,13 +182,7 @@ def main():
     known = {"bundle", "umoci", "tar", "bsdtar", *args.programs}
     if not set(args.tools) <= known or not set(kinds) <= {"tmpfs", "ext4"}:
         parser.error("unknown tool or filesystem")
-    if os.geteuid():
-        sys.exit("needs root (mounts, ownership)")
-    if os.environ.get("COMPARE_INSIDE") != "1":
-        os.environ["COMPARE_INSIDE"] = "1"
-        os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", "--",
-                              sys.executable, os.path.abspath(__file__), *sys.argv[1:]])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    privately(__file__)
     if not os.path.exists(os.path.join(args.image, "index.json")):
         subprocess.run([os.path.join(HERE, "make-image.sh"), args.image], check=True)
     for path in layers(args.image):

@@ -12,10 +12,8 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 
 import compare
@@ -63,13 +61,7 @@ def main():
     parser.add_argument("--binary", default=os.path.join(compare.TOP, "target/release/bundle"))
     parser.add_argument("--runs", type=int, default=5)
     args = parser.parse_args()
-    if os.geteuid():
-        sys.exit("needs root (mounts, ownership)")
-    if os.environ.get("COMPARE_INSIDE") != "1":
-        os.environ["COMPARE_INSIDE"] = "1"
-        os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", "--",
-                              sys.executable, os.path.abspath(__file__), *sys.argv[1:]])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    compare.privately(__file__)
     program = {"bundle": os.path.abspath(args.binary), "umoci": "umoci"}
     with tempfile.TemporaryDirectory(prefix="bench-") as work, compare.filesystem("tmpfs", work) as mount:
         layout = os.path.join(mount, "layout")

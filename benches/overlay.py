@@ -21,10 +21,8 @@ import hashlib
 import io
 import json
 import os
-import signal
 import statistics
 import subprocess
-import sys
 import tarfile
 import tempfile
 
@@ -227,13 +225,7 @@ def main():
     rows = [row for row in args.rows.split(",") if row]
     if not set(rows) <= set(ROWS):
         parser.error("unknown row")
-    if os.geteuid():
-        sys.exit("needs root (mounts, ownership)")
-    if os.environ.get("COMPARE_INSIDE") != "1":
-        os.environ["COMPARE_INSIDE"] = "1"
-        os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", "--",
-                              sys.executable, os.path.abspath(__file__), *sys.argv[1:]])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    compare.privately(__file__)
     if not os.path.exists(os.path.join(args.image, "index.json")):
         subprocess.run([os.path.join(compare.HERE, "make-image.sh"), args.image], check=True)
     for path in compare.layers(args.image):

@@ -20,7 +20,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import socket
 import statistics
 import subprocess
@@ -201,13 +200,7 @@ def main():
     rows = args.rows.split(",")
     if not set(rows) <= set(ROWS) or args.filesystem not in ("tmpfs", "ext4"):
         parser.error("unknown row or filesystem")
-    if os.geteuid():
-        sys.exit("needs root (mounts, ownership)")
-    if os.environ.get("COMPARE_INSIDE") != "1":
-        os.environ["COMPARE_INSIDE"] = "1"
-        os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", "--",
-                              sys.executable, os.path.abspath(__file__), *sys.argv[1:]])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    compare.privately(__file__)
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
         archives = [archive_of(args.image, os.path.join(work, "one.tar"))]
         if "shared" in rows:

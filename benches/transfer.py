@@ -18,7 +18,6 @@ port of 127.0.0.1. Needs root, skopeo, umoci and docker-registry, and for an ima
 import argparse
 import json
 import os
-import signal
 import socket
 import statistics
 import subprocess
@@ -151,13 +150,7 @@ def main():
     rows, kinds = args.rows.split(","), args.filesystem.split(",")
     if not set(rows) <= set(ROWS) or not set(kinds) <= {"tmpfs", "ext4"}:
         parser.error("unknown row or filesystem")
-    if os.geteuid():
-        sys.exit("needs root (mounts, ownership)")
-    if os.environ.get("COMPARE_INSIDE") != "1":
-        os.environ["COMPARE_INSIDE"] = "1"
-        os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", "--",
-                              sys.executable, os.path.abspath(__file__), *sys.argv[1:]])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    compare.privately(__file__)
     with tempfile.TemporaryDirectory(prefix="bench-") as work, Registry(work) as registry:
         source = {"archive": os.path.join(work, "archive.tar"), "registry": registry.address + "/bench:latest"}
         copy = ["skopeo", "--insecure-policy", "copy", "--quiet", f"oci:{args.image}:latest"]

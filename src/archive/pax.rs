@@ -131,7 +131,7 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Makes attributes of the ACLs that are written as text, where the attribute itself is not written too. What is not
-    /// understood keeps its key as a name, so that somebody hears of it.
+    /// understood keeps its key as a name, so that a warning names it.
     pub(super) fn read_acls(&mut self) {
         let texts = std::mem::take(&mut self.acls).into_iter();
         let read = texts.filter_map(|(key, text)| {

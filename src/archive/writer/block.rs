@@ -98,7 +98,7 @@ pub(super) fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     fits.then_some((prefix, name))
 }
 
-/// The name in the header of a sparse file, whose own stands in the records: nobody takes the map for its content.
+/// The name in the header of a sparse file, whose own stands in the records: no reader without them takes the map for its content.
 pub(super) fn sparse_name(path: &[u8]) -> Vec<u8> {
     let (name, length) = name_with(SPARSE_NAME, path);
     name[..length].to_vec()

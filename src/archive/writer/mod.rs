@@ -98,7 +98,7 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     ///
-    /// As [`entry`](Self::entry); [`ErrorKind::InvalidInput`] for an entry that is no file, or pieces that do not fit it.
+    /// As [`entry`](Self::entry); [`ErrorKind::InvalidInput`] for an entry that is not a regular file, or pieces that do not fit it.
     pub fn sparse_entry(&mut self, entry: &Entry, pieces: &[(u64, u64)]) -> Result<()> {
         self.end_entry()?;
         let map = sparse::map(entry, pieces)

@@ -90,7 +90,7 @@ impl UpperLayers {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidData`] if it is no index; nothing has been taken then. [`ErrorKind::LimitExceeded`] as when the
+    /// [`ErrorKind::InvalidData`] if it is not an index; the view is unchanged. [`ErrorKind::LimitExceeded`] as when the
     /// layer is read.
     pub(crate) fn add_known(&mut self, index: &[u8]) -> Result<()> {
         let mut recorder = Recorder {
