@@ -179,6 +179,10 @@
 //! find its base, and what a second unpack reads. It is an ordinary layout, so that nothing new is needed to look into it
 //! or to make room.
 //!
+//! **An image of a registry is edited in that layout**, where its documents, and layers if they are read, are fetched first,
+//! and pushed from there: an edit knows layouts only. The index that it was in is pushed with it, since the images for other
+//! platforms are in the repository; where they are not, a warning says so, and the edited one goes alone.
+//!
 //! **Plain layers of Docker's archives get gzip on their way** to layouts and registries, as skopeo has it; the diff IDs, and
 //! with them the configuration, stay. Other layers are copied as they are unless `--recompress` says otherwise.
 //!

@@ -5,9 +5,8 @@ use oci_bundle::ops::AppendOptions;
 use oci_bundle::transfer::ImageName;
 use oci_bundle::{Result, ops};
 
-use super::args::{ImageArgs, PlatformArgs, TagArgs};
 use super::exit::Exit;
-use super::source_args::{TransferArgs, name_parser};
+use super::source_args::{EditArgs, Reads, name_parser};
 use super::ui::Ui;
 
 /// puts the layers of other images on top of an image
@@ -18,16 +17,7 @@ use super::ui::Ui;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    image: ImageArgs,
-
-    #[command(flatten)]
-    platform: PlatformArgs,
-
-    #[command(flatten)]
-    tag: TagArgs,
-
-    #[command(flatten)]
-    transfer: TransferArgs,
+    image: EditArgs,
 
     /// images of layouts, archives or registries, the lowest first
     #[arg(required = true, value_name = "from", value_parser = name_parser())]
@@ -35,13 +25,15 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
-    let options = AppendOptions {
-        tag: args.tag.tag.clone(),
-        platform: args.platform.platform.clone(),
-    };
-    let others = args.from.iter().map(|name| args.transfer.source(name));
+    let others = args.from.iter().map(|name| args.image.source_of(name));
     let others: Vec<_> = others.collect();
     let others: Vec<&dyn ImageSource> = others.iter().map(|it| it as &dyn ImageSource).collect();
-    ops::append(&args.image.image, &others, &options, &ui.progress())?;
-    Ok(Exit::Success)
+    args.image
+        .edit(Reads::Documents, ui, &|image, tag, progress| {
+            let options = AppendOptions {
+                tag,
+                platform: args.image.platform().cloned(),
+            };
+            ops::append(image, &others, &options, progress)
+        })
 }

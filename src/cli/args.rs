@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -12,6 +12,7 @@ use oci_bundle::archive::Compression;
 use oci_bundle::fs::{IdMap, IdRange, MapOptions};
 use oci_bundle::image::{Platform, Reference, Tag, normalize_time};
 use oci_bundle::ops::{CompressOptions, HistoryOptions, UnpackOptions, epoch_time};
+use oci_bundle::transfer::ImageName;
 use oci_bundle::{Error, ErrorKind, Result};
 
 use super::size::Size;
@@ -121,22 +122,6 @@ pub struct CompressArgs {
     /// level of the compression (gzip: 0 to 9, zstd: 1 to 22)
     #[arg(long, value_name = "level", allow_negative_numbers = true, value_parser = level)]
     compress_level: Option<i32>,
-}
-
-/// An image that gets a layer, the tag that the result gets, and how the layer is compressed.
-#[derive(Debug, clap::Args)]
-pub struct LayerArgs {
-    #[command(flatten)]
-    pub image: ImageArgs,
-
-    #[command(flatten)]
-    pub platform: PlatformArgs,
-
-    #[command(flatten)]
-    pub tag: TagArgs,
-
-    #[command(flatten)]
-    pub compress: CompressArgs,
 }
 
 /// All levels that any compression has: those of zstd below 1 are faster ones.
@@ -319,27 +304,19 @@ pub fn path_parser() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().try_map(path)
 }
 
-/// Splits `path[:tag]` at the first colon, `path@digest` at the last `@` before it. The path may be any bytes, what
-/// follows is text.
+/// The name of an image in a layout, for what works on a layout only.
 fn reference(text: &OsStr) -> Result<Reference> {
-    if let Some(text) = text.to_str() {
-        return text.parse();
+    match ImageName::parse(text)? {
+        ImageName::Layout(reference) => Ok(reference),
+        other => Err(not_in_a_layout(&other)),
     }
-    let bytes = text.as_bytes();
-    let colon = bytes.iter().position(|byte| *byte == b':');
-    let (mut layout, mut rest) = bytes.split_at(colon.unwrap_or(bytes.len()));
-    // A digest begins before the colon.
-    let at = layout.iter().rposition(|byte| *byte == b'@');
-    if let Some(at) = at.filter(|at| matches!(&layout[*at..], b"@sha256" | b"@sha512")) {
-        (layout, rest) = bytes.split_at(at);
-    }
-    let rest = std::str::from_utf8(rest)
-        .map_err(|_| Error::new(ErrorKind::InvalidInput, "the tag is not valid UTF-8"))?;
-    // The grammar is the library's: let it read the tag behind a path that it can read.
-    let placeholder = if layout.is_empty() { "" } else { "layout" };
-    let mut reference: Reference = format!("{placeholder}{rest}").parse()?;
-    reference.layout = OsString::from_vec(layout.to_vec()).into();
-    Ok(reference)
+}
+
+/// The error for an image that is somewhere else.
+pub fn not_in_a_layout(name: &ImageName) -> Error {
+    let message = format!("{name} is not in an OCI layout");
+    Error::new(ErrorKind::Unsupported, message)
+        .with_hint("copy it into one first: bundle copy SOURCE LAYOUT:TAG")
 }
 
 fn layout(text: OsString) -> Result<PathBuf> {
@@ -359,6 +336,8 @@ fn path(text: OsString) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
     use oci_bundle::image::Name;
 
     use super::*;

@@ -4,8 +4,9 @@ use oci_bundle::image::{normalize_time, to_go_json};
 use oci_bundle::ops::{ClearKey, ConfigKey, ConfigOptions, Healthcheck, plain_value};
 use oci_bundle::{Error, ErrorKind, Result, ops};
 
-use super::args::{HistoryArgs, ImageArgs, Pair, PlatformArgs, TagArgs};
+use super::args::{HistoryArgs, Pair};
 use super::exit::Exit;
+use super::source_args::{EditArgs, Reads};
 use super::time::source_date_epoch;
 use super::ui::Ui;
 
@@ -27,13 +28,7 @@ use super::ui::Ui;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    image: ImageArgs,
-
-    #[command(flatten)]
-    platform: PlatformArgs,
-
-    #[command(flatten)]
-    tag: TagArgs,
+    image: EditArgs,
 
     /// print the value of a key instead of changing anything
     #[arg(long, value_name = "key")]
@@ -155,25 +150,27 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     if let Some(key) = &args.get {
         return print(args, key, ui);
     }
-    let options = ConfigOptions {
-        tag: args.tag.tag.clone(),
-        platform: args.platform.platform.clone(),
-        history: args.history.options(source_date_epoch()?)?,
-        ..args.changes.options()
-    };
-    ops::config(&args.image.image, &options, &ui.progress())?;
-    Ok(Exit::Success)
+    let history = args.history.options(source_date_epoch()?)?;
+    args.image
+        .edit(Reads::Documents, ui, &|image, tag, progress| {
+            let options = ConfigOptions {
+                tag,
+                platform: args.image.platform().cloned(),
+                history: history.clone(),
+                ..args.changes.options()
+            };
+            ops::config(image, &options, progress)
+        })
 }
 
 /// `--get`
 fn print(args: &Args, key: &ConfigKey, ui: &Ui) -> Result<Exit> {
     let changes = args.changes.options() != ConfigOptions::default();
-    if changes || args.tag.tag.is_some() || args.history.given() {
+    if changes || args.image.has_tag() || args.history.given() {
         let message = "--get changes nothing, so nothing to change can be given beside it";
         return Err(Error::new(ErrorKind::InvalidInput, message));
     }
-    let platform = args.platform.platform.as_ref();
-    let value = ops::config_value(&args.image.image, platform, key)?;
+    let value = ops::config_value(&args.image.source(), args.image.platform(), key)?;
     if args.json {
         ui.print(to_go_json(&value))?;
     } else {

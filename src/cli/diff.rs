@@ -3,22 +3,22 @@
 use std::path::PathBuf;
 
 use clap::ArgGroup;
-use oci_bundle::image::Reference;
 use oci_bundle::ops::diff::{Change, Status, Target};
+use oci_bundle::transfer::ImageName;
 use oci_bundle::{Error, ErrorKind, Result, ResultExt, ops};
 use serde_json::{Map, Value, json};
 
-use super::args::{PlatformArgs, path_parser, reference_parser};
+use super::args::{PlatformArgs, path_parser};
 use super::exit::Exit;
 use super::name;
 use super::size::human;
-use super::source_args::SourceArgs;
+use super::source_args::{SourceArgs, name_parser};
 use super::ui::Ui;
 
 /// shows what differs between an image and another image or a bundle
 ///
 /// Compares the root file systems without unpacking anything, and prints one line per path that was added (A), changed
-/// (C) or deleted (D), sorted by path: 'A /path'. The other image is given in full, 'path[:tag]', as for --image; the
+/// (C) or deleted (D), sorted by path: 'A /path'. The other image is given in full, as for --image; the
 /// bundle is the directory that unpack has made. The exit code is 0 whether there are differences or not, unless
 /// --exit-code is given. What is no printable character in a path is shown as an escape (\n, \xff), a backslash as two.
 #[derive(Debug, clap::Args)]
@@ -55,8 +55,8 @@ pub struct Args {
     exit_code: bool,
 
     /// the other image
-    #[arg(group = "target", value_name = "other-image", value_parser = reference_parser())]
-    to: Option<Reference>,
+    #[arg(group = "target", value_name = "other-image", value_parser = name_parser())]
+    to: Option<ImageName>,
 }
 
 /// Paths and bytes of one status.
@@ -68,7 +68,8 @@ struct Count {
 }
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
-    let target = match (&args.to, &args.bundle) {
+    let other = args.to.as_ref().map(|name| args.image.source_of(name));
+    let target = match (&other, &args.bundle) {
         (Some(image), _) => Target::Image(image),
         (None, Some(bundle)) => Target::Bundle(bundle),
         (None, None) => {

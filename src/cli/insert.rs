@@ -9,9 +9,9 @@ use oci_bundle::layer::{GenerateOptions, InsertOptions as LayerOptions, Insertio
 use oci_bundle::ops::InsertOptions;
 use oci_bundle::{Error, ErrorKind, Result, ops};
 
-use super::args::{HistoryArgs, LayerArgs, MapArgs, path_parser};
+use super::args::{HistoryArgs, MapArgs, path_parser};
 use super::exit::Exit;
-use super::source_args::user_cache;
+use super::source_args::{LayerArgs, Reads, user_cache};
 use super::time::source_date_epoch;
 use super::ui::Ui;
 
@@ -73,20 +73,22 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
         parents: args.parents,
     };
     let options = InsertOptions {
-        tag: args.layer.tag.tag.clone(),
-        platform: args.layer.platform.platform.clone(),
+        tag: None,
+        platform: args.layer.image.platform().cloned(),
         compress: args.layer.compress.options()?,
         history: args.history.options(epoch)?,
         layer,
         cache: Some(user_cache().join("layers")),
     };
-    ops::insert(
-        &args.layer.image.image,
-        &insertions,
-        &options,
-        &ui.progress(),
-    )?;
-    Ok(Exit::Success)
+    args.layer
+        .image
+        .edit(Reads::Layers, ui, &|image, tag, progress| {
+            let options = InsertOptions {
+                tag,
+                ..options.clone()
+            };
+            ops::insert(image, &insertions, &options, progress)
+        })
 }
 
 impl Args {

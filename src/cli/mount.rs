@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use oci_bundle::fs::mount::MountAttributes;
-use oci_bundle::image::Reference;
 use oci_bundle::store::{Key, MountOptions};
+use oci_bundle::transfer::ImageName;
 use oci_bundle::{Error, ErrorKind, Result, ops};
 
-use super::args::{MapArgs, PlatformArgs, path_parser, reference_parser};
+use super::args::{MapArgs, PlatformArgs, path_parser};
 use super::exit::Exit;
+use super::source_args::{TransferArgs, name_parser};
 use super::store_args::StoreArgs;
 use super::ui::Ui;
 
@@ -19,9 +20,12 @@ use super::ui::Ui;
 /// changes in the store. The mount is seen where the command was run: an ordinary user mounts inside of 'unshare'.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// image in an OCI layout, of the form 'path[:tag]', to be mounted on a directory
-    #[arg(long, value_name = "path[:tag]", value_parser = reference_parser())]
-    image: Option<Reference>,
+    /// image to be mounted on a directory, named as for unpack
+    #[arg(long, value_name = "image", value_parser = name_parser())]
+    image: Option<ImageName>,
+
+    #[command(flatten)]
+    transfer: TransferArgs,
 
     #[command(flatten)]
     platform: PlatformArgs,
@@ -109,7 +113,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     };
     let store = args.store.open()?;
     let wanted = ops::store::ImageMount {
-        reference: image,
+        image: &args.transfer.source(image),
         platform: args.platform.platform.as_ref(),
         maps: args.maps.options(),
         verify: args.verify,

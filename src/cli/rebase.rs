@@ -4,8 +4,8 @@ use oci_bundle::image::Name;
 use oci_bundle::ops::RebaseOptions;
 use oci_bundle::{Error, ErrorKind, Result, ops};
 
-use super::args::{ImageArgs, PlatformArgs, TagArgs};
 use super::exit::Exit;
+use super::source_args::{EditArgs, Reads};
 use super::ui::Ui;
 
 /// puts what an image adds to its base onto another base
@@ -18,13 +18,7 @@ use super::ui::Ui;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    image: ImageArgs,
-
-    #[command(flatten)]
-    platform: PlatformArgs,
-
-    #[command(flatten)]
-    tag: TagArgs,
+    image: EditArgs,
 
     /// tag of the base that the image was made from (that of its base annotations if not given)
     #[arg(long, value_name = "tag", value_parser = named)]
@@ -44,12 +38,14 @@ fn named(text: &str) -> Result<Name> {
 }
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
-    let options = RebaseOptions {
-        old_base: args.old_base.clone(),
-        new_base: args.new_base.clone(),
-        tag: args.tag.tag.clone(),
-        platform: args.platform.platform.clone(),
-    };
-    ops::rebase(&args.image.image, &options, &ui.progress())?;
-    Ok(Exit::Success)
+    args.image
+        .edit(Reads::Documents, ui, &|image, tag, progress| {
+            let options = RebaseOptions {
+                old_base: args.old_base.clone(),
+                new_base: args.new_base.clone(),
+                tag,
+                platform: args.image.platform().cloned(),
+            };
+            ops::rebase(image, &options, progress)
+        })
 }

@@ -9,7 +9,7 @@ use oci_bundle::{Result, ops};
 
 use super::args::{CompressArgs, HistoryArgs, path_parser};
 use super::exit::Exit;
-use super::source_args::SourceArgs;
+use super::source_args::TargetArgs;
 use super::store_args::StoreArgs;
 use super::time::source_date_epoch;
 use super::ui::Ui;
@@ -21,7 +21,7 @@ use super::ui::Ui;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    image: SourceArgs,
+    image: TargetArgs,
 
     #[command(flatten)]
     compress: CompressArgs,
@@ -65,11 +65,11 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
         compress: args.compress.options()?,
         history: args.history.options(epoch)?,
         source_date_epoch: epoch,
+        layers_elsewhere: args.image.is_in_registry(),
         // Where the store is, the bundle says.
         store: Some(StoreArgs::default().options_at(Path::new(""))?),
     };
-    let image = args.image.working_layout()?;
-    ops::repack(&image, &args.bundle, &options, &ui.progress())?;
-    args.image.push(image, &ui.progress())?;
-    Ok(Exit::Success)
+    args.image.make(ui, &|image, progress| {
+        ops::repack(image, &args.bundle, &options, progress)
+    })
 }

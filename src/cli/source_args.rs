@@ -5,14 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use oci_bundle::image::Reference;
+use oci_bundle::Result;
+use oci_bundle::image::{Platform, Reference, Tag};
+#[cfg(feature = "registry")]
+use oci_bundle::ops::RegistryImage;
 use oci_bundle::progress::Progress;
 #[cfg(feature = "registry")]
 use oci_bundle::transfer::registry::{AuthFile, Proxies, RegistryOptions, UserPaths};
-use oci_bundle::transfer::{CopyOptions, ImageName, Source, TransferOptions};
-use oci_bundle::{Error, ErrorKind, Result, ops};
+use oci_bundle::transfer::{ImageName, Source, TransferOptions};
 
-use super::args::path_parser;
+use super::args::{CompressArgs, PlatformArgs, TagArgs, not_in_a_layout, path_parser};
+use super::exit::Exit;
+use super::ui::Ui;
 
 /// `--image`.
 #[derive(Debug, clap::Args)]
@@ -50,16 +54,9 @@ impl SourceArgs {
         self.transfer.source(&self.image)
     }
 
-    /// The image in a layout, for what needs one.
-    pub fn layout(&self) -> Result<&Reference> {
-        match &self.image {
-            ImageName::Layout(reference) => Ok(reference),
-            other => {
-                let message = format!("{other} is not in an OCI layout");
-                Err(Error::new(ErrorKind::Unsupported, message)
-                    .with_hint("copy it into one first: bundle copy SOURCE LAYOUT:TAG"))
-            }
-        }
+    /// Another image, opened likewise.
+    pub fn source_of(&self, name: &ImageName) -> Source {
+        self.transfer.source(name)
     }
 }
 
@@ -110,38 +107,133 @@ impl TransferArgs {
     }
 }
 
-/// Where a command that writes an image works: in its layout, or, for an image of a registry, in the layout that keeps
-/// those, from where it is pushed.
-impl SourceArgs {
-    pub fn working_layout(&self) -> Result<Reference> {
+/// `--image` of a command that writes an image.
+#[derive(Debug, clap::Args)]
+pub struct TargetArgs {
+    /// image: path[:tag] or path@digest of an OCI layout (the tag is 'latest' if none is given; of a layout without that
+    /// tag, the only image is taken), or `docker://host/name[:tag]`, to which the result is pushed
+    #[arg(long, required = true, value_name = "image", value_parser = name_parser())]
+    image: ImageName,
+
+    #[command(flatten)]
+    transfer: TransferArgs,
+}
+
+impl TargetArgs {
+    /// Makes an image of this name, which `work` gets: in its layout, or, of a registry, in the layout that keeps those, from
+    /// where it is pushed.
+    pub fn make(
+        &self,
+        ui: &Ui,
+        work: &dyn Fn(&Reference, &dyn Progress) -> Result<()>,
+    ) -> Result<Exit> {
         #[cfg(feature = "registry")]
         if let ImageName::Registry(name) = &self.image {
-            return Ok(Reference {
-                layout: self.transfer.options().cache,
-                name: oci_bundle::image::Tag::new(&name.to_string())?.into(),
-            });
+            let options = &self.transfer.options();
+            let target = RegistryImage { name, options };
+            let (kept, _) = target.kept()?;
+            work(&kept, &ui.progress())?;
+            target.push(None, &ui.progress())?;
+            return Ok(Exit::Success);
         }
-        self.layout().cloned()
+        work(self.layout()?, &ui.progress())?;
+        Ok(Exit::Success)
     }
 
-    /// Pushes the image from there, if it belongs to a registry.
-    pub fn push(&self, from: Reference, progress: &dyn Progress) -> Result<()> {
+    /// Whether the result is pushed to a registry.
+    pub fn is_in_registry(&self) -> bool {
         #[cfg(feature = "registry")]
-        if let ImageName::Registry(_) = &self.image {
-            let source = self.transfer.source(&ImageName::Layout(from));
-            let options = CopyOptions::default();
-            ops::copy(
-                &source,
-                &self.image,
-                &[],
-                &options,
-                &mut std::io::sink(),
-                progress,
-            )?;
-            return Ok(());
+        return matches!(self.image, ImageName::Registry(_));
+        #[cfg(not(feature = "registry"))]
+        false
+    }
+
+    /// The image in a layout, for what needs one.
+    fn layout(&self) -> Result<&Reference> {
+        match &self.image {
+            ImageName::Layout(reference) => Ok(reference),
+            other => Err(not_in_a_layout(other)),
         }
-        let _ = (from, progress);
-        Ok(())
+    }
+}
+
+/// `--image` of a command that edits an image, and what the result is called.
+#[derive(Debug, clap::Args)]
+pub struct EditArgs {
+    #[command(flatten)]
+    image: TargetArgs,
+
+    #[command(flatten)]
+    platform: PlatformArgs,
+
+    #[command(flatten)]
+    tag: TagArgs,
+}
+
+/// An image that gets a layer, what the result is called, and how the layer is compressed.
+#[derive(Debug, clap::Args)]
+pub struct LayerArgs {
+    #[command(flatten)]
+    pub image: EditArgs,
+
+    #[command(flatten)]
+    pub compress: CompressArgs,
+}
+
+/// Edits an image of a layout; the result gets the tag.
+type EditWork<'a> = dyn Fn(&Reference, Option<Tag>, &dyn Progress) -> Result<()> + 'a;
+
+/// What an edit reads of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    Documents,
+    Layers,
+}
+
+impl EditArgs {
+    /// The image as it is.
+    pub fn source(&self) -> Source {
+        self.source_of(&self.image.image)
+    }
+
+    /// Another image, opened likewise.
+    pub fn source_of(&self, name: &ImageName) -> Source {
+        self.image.transfer.source(name)
+    }
+
+    pub fn platform(&self) -> Option<&Platform> {
+        self.platform.platform.as_ref()
+    }
+
+    pub fn has_tag(&self) -> bool {
+        self.tag.tag.is_some()
+    }
+
+    /// Edits the image, which `work` gets with the tag of the result: in its layout, or, of a registry, in the layout that
+    /// keeps those, from where the result is pushed.
+    pub fn edit(&self, reads: Reads, ui: &Ui, work: &EditWork<'_>) -> Result<Exit> {
+        let tag = &self.tag.tag;
+        #[cfg(feature = "registry")]
+        if let ImageName::Registry(name) = &self.image.image {
+            let options = &self.image.transfer.options();
+            let target = match tag {
+                Some(tag) => &name.with_tag(tag.as_str())?,
+                None => name,
+            };
+            let target = RegistryImage {
+                name: target,
+                options,
+            };
+            let (_, tag) = target.kept()?;
+            let image = RegistryImage { name, options };
+            let image = image.fetch(self.platform(), reads == Reads::Layers)?;
+            work(&image, Some(tag), &ui.progress())?;
+            target.push(self.platform(), &ui.progress())?;
+            return Ok(Exit::Success);
+        }
+        let _ = reads;
+        work(self.image.layout()?, tag.clone(), &ui.progress())?;
+        Ok(Exit::Success)
     }
 }
 

@@ -3,8 +3,9 @@
 use oci_bundle::ops::SquashOptions;
 use oci_bundle::{Result, ops};
 
-use super::args::{CompressArgs, HistoryArgs, ImageArgs, PlatformArgs, TagArgs};
+use super::args::{CompressArgs, HistoryArgs};
 use super::exit::Exit;
+use super::source_args::{EditArgs, Reads};
 use super::time::source_date_epoch;
 use super::ui::Ui;
 
@@ -16,13 +17,7 @@ use super::ui::Ui;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    image: ImageArgs,
-
-    #[command(flatten)]
-    platform: PlatformArgs,
-
-    #[command(flatten)]
-    tag: TagArgs,
+    image: EditArgs,
 
     /// how many layers to squash, from the top (all if not given)
     #[arg(long, value_name = "number")]
@@ -36,13 +31,16 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
-    let options = SquashOptions {
-        last: args.last,
-        tag: args.tag.tag.clone(),
-        platform: args.platform.platform.clone(),
-        compress: args.compress.options()?,
-        history: args.history.options(source_date_epoch()?)?,
-    };
-    ops::squash(&args.image.image, &options, &ui.progress())?;
-    Ok(Exit::Success)
+    let compress = args.compress.options()?;
+    let history = args.history.options(source_date_epoch()?)?;
+    args.image.edit(Reads::Layers, ui, &|image, tag, progress| {
+        let options = SquashOptions {
+            last: args.last,
+            tag,
+            platform: args.image.platform().cloned(),
+            compress,
+            history: history.clone(),
+        };
+        ops::squash(image, &options, progress)
+    })
 }

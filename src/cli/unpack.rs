@@ -47,9 +47,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let mut options = args.unpack.options();
     options.verify = args.verify;
     if args.overlay {
-        let (image, bundle) = (args.image.layout()?, &args.bundle);
+        let (image, bundle) = (args.image.source(), &args.bundle);
         let (store, mount) = (args.store.open()?, args.mount.options());
-        ops::store::unpack_overlay(image, bundle, &store, &options, &mount, &ui.progress())?;
+        ops::store::unpack_overlay(&image, bundle, &store, &options, &mount, &ui.progress())?;
         return Ok(Exit::Success);
     }
     ops::unpack(&args.image.source(), &args.bundle, &options, &ui.progress())?;

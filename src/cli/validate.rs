@@ -3,15 +3,16 @@
 use std::path::PathBuf;
 
 use clap::ArgGroup;
-use oci_bundle::image::Reference;
-use oci_bundle::layout::Finding;
+use oci_bundle::layout::{Finding, LeasedLayout};
+use oci_bundle::transfer::ImageName;
 use oci_bundle::{Error, ErrorKind, Result, ops};
 use serde_json::json;
 
-use super::args::{layout_parser, reference_parser};
+use super::args::layout_parser;
 use super::exit::Exit;
 use super::json::SCHEMA_VERSION;
 use super::log::printable;
+use super::source_args::{TransferArgs, name_parser};
 use super::ui::Ui;
 
 /// checks an OCI layout, or one image in it, against the specification
@@ -25,9 +26,12 @@ pub struct Args {
     #[arg(long, group = "subject", value_name = "path", value_parser = layout_parser())]
     layout: Option<PathBuf>,
 
-    /// image in an OCI layout, of the form 'path[:tag]', to check only that
-    #[arg(long, group = "subject", value_name = "path[:tag]", value_parser = reference_parser())]
-    image: Option<Reference>,
+    /// image to check only that, named as for unpack
+    #[arg(long, group = "subject", value_name = "image", value_parser = name_parser())]
+    image: Option<ImageName>,
+
+    #[command(flatten)]
+    transfer: TransferArgs,
 
     /// print the findings as JSON
     #[arg(long)]
@@ -36,14 +40,15 @@ pub struct Args {
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let progress = ui.progress();
-    let findings = match (&args.image, &args.layout) {
-        (Some(image), _) => ops::validate(&image.layout, Some(&image.name), &progress)?,
-        (None, Some(layout)) => ops::validate(layout, None, &progress)?,
+    let (layout, name) = match (&args.image, &args.layout) {
+        (Some(image), _) => args.transfer.source(image).layout()?,
+        (None, Some(layout)) => (LeasedLayout::open(layout)?, None),
         (None, None) => {
             let message = "missing mandatory argument: --layout or --image";
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
     };
+    let findings = ops::validate(&layout, name.as_ref(), &progress)?;
     drop(progress);
     ui.print(if args.json {
         json(&findings)

@@ -67,14 +67,14 @@ pub use lease::LeasedLayout;
 pub use limits::Limits;
 pub use mutator::{Edited, Mutator, NewHistory};
 pub use resolve::DescriptorPath;
-pub use source::ImageSource;
+pub use source::{ImageSource, Origin};
 pub use store_layer::{UNCOMPRESSED_SIZE, uncompressed_size};
 pub use tags::Listed;
 pub use validate::{Finding, code};
 
 use crate::fs::names::split_path;
 use crate::fs::staging::{MadeDirs, Staging};
-use crate::fs::{Access, Dir, atomic};
+use crate::fs::{Access, Dir, atomic, input};
 use crate::image::{
     Descriptor, ImageConfig, Manifest, MediaKind, empty_index, parse_json, to_go_json,
 };
@@ -132,7 +132,9 @@ impl Layout {
             let missing = error.kind() == ErrorKind::NotFound;
             let error = error.context(format!("open image layout {}", path.display()));
             if missing {
-                error.with_hint("an empty layout is made by the init command")
+                error.with_hint("an empty layout is made by the init command, and an image of a registry is named docker://NAME")
+            } else if input::is_file(path) {
+                error.with_hint("if it is an archive, copy it into a layout first: bundle copy FILE LAYOUT:TAG")
             } else {
                 error
             }

@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use crate::image::{Descriptor, ImageConfig, Manifest, Platform, Reference};
-use crate::layout::LeasedLayout;
+use crate::image::{Descriptor, ImageConfig, Manifest, Platform};
+use crate::layout::ImageSource;
 use crate::{Error, ErrorKind, Result};
 
 /// Names one value: a member, or one element of a map or of the environment.
@@ -102,12 +102,11 @@ impl FromStr for ConfigKey {
 /// [`NotFound`](ErrorKind::NotFound) when the image has no such value, otherwise those of resolving and reading the
 /// image.
 pub fn config_value(
-    image: &Reference,
+    image: &dyn ImageSource,
     platform: Option<&Platform>,
     key: &ConfigKey,
 ) -> Result<Value> {
-    let layout = LeasedLayout::open(&image.layout)?;
-    let path = layout.resolve(&image.name, platform)?;
+    let (layout, path) = image.open(platform)?;
     let manifest = layout.manifest(path.target())?;
     let config = layout.image_config(&manifest)?;
     key.find(&config, &manifest, path.root())

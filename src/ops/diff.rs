@@ -16,7 +16,7 @@ use super::view::Layers;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::tree::Inode;
 use crate::fs::{Access, Dir, InodeKind};
-use crate::image::{Platform, Reference};
+use crate::image::Platform;
 pub use crate::layer::view::Aspect;
 use crate::layer::view::{Difference, View, compare};
 use crate::layout::ImageSource;
@@ -26,7 +26,7 @@ use crate::progress::Progress;
 #[derive(Clone, Copy, Debug)]
 pub enum Target<'a> {
     /// Another image.
-    Image(&'a Reference),
+    Image(&'a dyn ImageSource),
     /// The root file system of a bundle.
     Bundle(&'a Path),
 }

@@ -31,6 +31,8 @@ mod raw_unpack;
 mod read_ahead;
 mod rebase;
 mod record;
+#[cfg(feature = "registry")]
+mod registry_edit;
 mod remove;
 mod remove_bundle;
 mod repack;
@@ -65,6 +67,8 @@ pub use mtree_validate::mtree_validate;
 pub use new::new;
 pub use raw_unpack::raw_unpack;
 pub use rebase::{RebaseOptions, rebase};
+#[cfg(feature = "registry")]
+pub use registry_edit::RegistryImage;
 pub use remove::remove;
 pub use remove_bundle::remove_bundle;
 pub use repack::{RepackOptions, repack};

@@ -1,7 +1,5 @@
 //! `validate`: checks a layout against the image specification.
 
-use std::path::Path;
-
 use super::extract::Image;
 use super::view::Layers;
 use crate::fs::escape_name;
@@ -21,16 +19,15 @@ const NAME_MAX: usize = 255;
 ///
 /// # Errors
 ///
-/// When the layout cannot be opened or read at all. What is wrong inside it is a finding, not an error.
+/// When the layout cannot be read at all. What is wrong inside it is a finding, not an error.
 pub fn validate(
-    layout: &Path,
+    layout: &LeasedLayout,
     name: Option<&Name>,
     progress: &dyn Progress,
 ) -> Result<Vec<Finding>> {
-    let layout = LeasedLayout::open(layout)?;
     let (mut findings, images) = layout.validate_images(name, progress)?;
     for (place, manifest) in images {
-        if let Err(error) = stack(&layout, &manifest, progress) {
+        if let Err(error) = stack(layout, &manifest, progress) {
             findings.push(Finding {
                 place,
                 code: code::NOT_UNPACKABLE,

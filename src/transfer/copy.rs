@@ -268,9 +268,7 @@ impl<'a> Copier<'a> {
                 .context(failed)
         })?;
         #[cfg(feature = "registry")]
-        if let Blobs::Remote(remote) = &self.opened.blobs {
-            remote.finish()?;
-        }
+        self.opened.finish()?;
         for planned in &self.planned {
             let own: Vec<Tag> = match tags {
                 [] => own_tags(&planned.names)?,

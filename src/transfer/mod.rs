@@ -23,5 +23,7 @@ mod source;
 pub use archive::ArchiveFormat;
 pub(crate) use copy::Copier;
 pub use copy::{CopyOptions, CopyReport, Recompress};
+#[cfg(feature = "registry")]
+pub(crate) use source::kept_tag;
 pub use source::{ImageName, Source, TransferOptions};
 pub(crate) use source::{Opened, PIPE, open_or_create, text_of};

@@ -117,7 +117,11 @@ impl Push<'_> {
                 if let Some(data) = blob.data() {
                     return Ok(Box::new(io::Cursor::new(data)) as Box<dyn Read>);
                 }
-                let reader = self.stack.open_verified(blob.digest(), blob.size())?;
+                let reader = self.stack.open_verified(blob.digest(), blob.size());
+                let reader = reader.map_err(|error| {
+                    let hint = "neither the source nor the repository has it: copy the image that it is of there first";
+                    Error::from(error).with_hint(hint)
+                })?;
                 let (progress, position) = (self.copier.progress, 0);
                 Ok(Box::new(Reported {
                     reader,

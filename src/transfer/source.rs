@@ -11,7 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oci_cas::Store;
+use oci_cas::{Algorithm, Digest, Store};
 use serde_json::{Value, json};
 
 use super::archive::{
@@ -22,11 +22,11 @@ use super::registry::{Registry, RegistryName, RegistryOptions};
 #[cfg(feature = "registry")]
 use super::remote::RemoteBlobs;
 use crate::fs::staging::Staging;
-use crate::fs::{Access, input};
+use crate::fs::{Access, escape_name, input};
 #[cfg(feature = "registry")]
 use crate::image::Descriptor;
 use crate::image::{DEFAULT_TAG, Name, Platform, Reference, Tag, to_go_json};
-use crate::layout::{DescriptorPath, ImageSource, Layout, LeasedLayout};
+use crate::layout::{DescriptorPath, ImageSource, Layout, LeasedLayout, Origin};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// How the names of directories begin that hold what came through a pipe.
@@ -117,7 +117,37 @@ impl ImageName {
                 "copy the image with skopeo to oci:, oci-archive:, docker-archive: or docker://",
             ));
         }
+        for scheme in [&b"http://"[..], b"https://"] {
+            if bytes.starts_with(scheme) {
+                let message = "images are not read from a URL";
+                return Err(Error::new(ErrorKind::Unsupported, message).with_hint(
+                    "an image of a registry is named docker://HOST/NAME[:TAG|@DIGEST]",
+                ));
+            }
+        }
+        refuse_colon(bytes)?;
         parse_reference(text).map(Self::Layout)
+    }
+}
+
+/// Refuses the path of something that is there and that the grammar cannot name.
+fn refuse_colon(text: &[u8]) -> Result<()> {
+    let is_there = |end: usize| {
+        let path = Path::new(OsStr::from_bytes(&text[..end]));
+        input::is_directory(path) || input::is_file(path)
+    };
+    let colons = text.iter().enumerate().filter(|(_, byte)| **byte == b':');
+    let mut ends = colons.map(|(index, _)| index).chain([text.len()]);
+    let is_meant = ends.next().is_none_or(|end| end == 0 || is_there(end));
+    match ends.find(|end| !is_meant && is_there(*end)) {
+        None => Ok(()),
+        Some(end) => {
+            let path = escape_name(&text[..end]);
+            let message = format!("the path {path} has a colon");
+            Err(Error::new(ErrorKind::InvalidInput, message).with_hint(
+                "names of images are split at the first colon: name it by a link, or from inside its directory",
+            ))
+        }
     }
 }
 
@@ -176,14 +206,19 @@ fn refuse(why: &str) -> Error {
     Error::new(ErrorKind::InvalidInput, why)
 }
 
-/// Splits `path[:tag]`, whose path may be any bytes.
+/// Splits `path[:tag]` at the first colon, `path@digest` at the last `@` before it. The path may be any bytes.
 fn parse_reference(text: &OsStr) -> Result<Reference> {
     if let Some(text) = text.to_str() {
         return text.parse();
     }
     let bytes = text.as_bytes();
     let colon = bytes.iter().position(|byte| *byte == b':');
-    let (layout, rest) = bytes.split_at(colon.unwrap_or(bytes.len()));
+    let (mut layout, mut rest) = bytes.split_at(colon.unwrap_or(bytes.len()));
+    // A digest begins before the colon.
+    let at = layout.iter().rposition(|byte| *byte == b'@');
+    if let Some(at) = at.filter(|at| matches!(&layout[*at..], b"@sha256" | b"@sha512")) {
+        (layout, rest) = bytes.split_at(at);
+    }
     let rest = std::str::from_utf8(rest).map_err(|_| refuse("the tag is not valid UTF-8"))?;
     // The grammar is the reference's: let it read the tag behind a path that it can read.
     let placeholder = if layout.is_empty() { "" } else { "layout" };
@@ -224,9 +259,7 @@ pub struct Source {
 
 impl ImageSource for Source {
     fn open(&self, platform: Option<&Platform>) -> Result<(LeasedLayout, DescriptorPath)> {
-        if let ImageName::Layout(reference) = &self.name
-            && !input::is_file(&reference.layout)
-        {
+        if let Origin::Layout(reference) = self.origin() {
             return reference.open(platform);
         }
         let opened = Opened::open(&self.name, &self.options)?;
@@ -237,6 +270,42 @@ impl ImageSource for Source {
             .resolve(&tag, platform)
             .context(|| format!("image {}", self.name))?;
         Ok((layout, path))
+    }
+
+    fn origin(&self) -> Origin<'_> {
+        match &self.name {
+            ImageName::Layout(reference) if input::is_file(&reference.layout) => Origin::Other {
+                name: self.name.to_string(),
+                place: &reference.layout,
+            },
+            ImageName::Layout(reference) => Origin::Layout(reference),
+            ImageName::Archive { file, .. } => Origin::Other {
+                name: self.name.to_string(),
+                place: file,
+            },
+            #[cfg(feature = "registry")]
+            ImageName::Registry(name) => Origin::Other {
+                name: name.to_string(),
+                place: &self.options.cache,
+            },
+        }
+    }
+}
+
+impl Source {
+    /// The layout that has the image, and its name there; none where that image is all that is in it.
+    ///
+    /// # Errors
+    ///
+    /// Those of opening the layout or the archive, and of asking the registry.
+    pub fn layout(&self) -> Result<(LeasedLayout, Option<Name>)> {
+        if let Origin::Layout(reference) = self.origin() {
+            let layout = LeasedLayout::open(&reference.layout)?;
+            return Ok((layout, Some(reference.name.clone())));
+        }
+        let opened = Opened::open(&self.name, &self.options)?;
+        let image = opened.choose()?.clone();
+        Ok((opened.layout(&[image], &opened.tag()).lease()?, None))
     }
 }
 
@@ -278,26 +347,23 @@ impl Blobs {
 struct Shared(Blobs);
 
 impl Store for Shared {
-    fn open(&self, digest: &oci_cas::Digest) -> oci_cas::Result<oci_cas::Blob> {
+    fn open(&self, digest: &Digest) -> oci_cas::Result<oci_cas::Blob> {
         self.0.store().open(digest)
     }
 
-    fn stat(&self, digest: &oci_cas::Digest) -> oci_cas::Result<Option<u64>> {
+    fn stat(&self, digest: &Digest) -> oci_cas::Result<Option<u64>> {
         self.0.store().stat(digest)
     }
 
-    fn ingest(
-        &self,
-        algorithm: oci_cas::Algorithm,
-    ) -> oci_cas::Result<Box<dyn oci_cas::Ingest + '_>> {
+    fn ingest(&self, algorithm: Algorithm) -> oci_cas::Result<Box<dyn oci_cas::Ingest + '_>> {
         self.0.store().ingest(algorithm)
     }
 
-    fn remove(&self, digest: &oci_cas::Digest) -> oci_cas::Result<bool> {
+    fn remove(&self, digest: &Digest) -> oci_cas::Result<bool> {
         self.0.store().remove(digest)
     }
 
-    fn list(&self) -> oci_cas::Result<Vec<oci_cas::Digest>> {
+    fn list(&self) -> oci_cas::Result<Vec<Digest>> {
         self.0.store().list()
     }
 }
@@ -414,7 +480,7 @@ impl Opened {
         let blobs = RemoteBlobs::new(registry.reader(name).context(pulled)?, Arc::clone(keep));
         let manifest = blobs.root(&name.reference()).context(pulled)?;
         // Under its name, so that no collector takes what is kept.
-        keep.add(&kept_tag(name, &manifest)?, &manifest)?;
+        keep.add(&kept_tag(name)?, &manifest)?;
         Ok(Self {
             name: ImageName::Registry(name.clone()),
             images: vec![ImportedImage {
@@ -429,6 +495,15 @@ impl Opened {
     #[cfg(feature = "registry")]
     pub(crate) fn name(&self) -> &ImageName {
         &self.name
+    }
+
+    /// Waits until all that was fetched is kept.
+    #[cfg(feature = "registry")]
+    pub(crate) fn finish(&self) -> Result<()> {
+        match &self.blobs {
+            Blobs::Remote(remote) => remote.finish(),
+            _ => Ok(()),
+        }
     }
 
     /// The one image that is meant.
@@ -480,10 +555,12 @@ impl Opened {
     }
 }
 
-/// The tag under which an image of a registry is kept in a layout.
+/// The tag under which an image of a registry is kept in a layout: its name, or, where that is no tag, a digest of it.
 #[cfg(feature = "registry")]
-pub fn kept_tag(name: &RegistryName, manifest: &Descriptor) -> Result<Tag> {
-    Tag::new(&name.to_string()).or_else(|_| Tag::new(&manifest.digest().to_string()))
+pub(crate) fn kept_tag(name: &RegistryName) -> Result<Tag> {
+    let name = name.to_string();
+    Tag::new(&name)
+        .or_else(|_| Tag::new(&Digest::of(Algorithm::Sha256, name.as_bytes()).to_string()))
 }
 
 /// Opens a layout, or makes it.
@@ -531,7 +608,7 @@ fn shown(names: &[String]) -> String {
     if names.len() > COUNT {
         text.push_str(", and more");
     }
-    crate::fs::escape_name(text.as_bytes())
+    escape_name(text.as_bytes())
 }
 
 #[cfg(test)]

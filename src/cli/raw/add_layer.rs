@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use oci_bundle::ops::AddLayerOptions;
 use oci_bundle::{Result, ops};
 
-use super::super::args::{HistoryArgs, LayerArgs, Pair, path_parser};
+use super::super::args::{HistoryArgs, Pair, path_parser};
 use super::super::exit::Exit;
+use super::super::source_args::{LayerArgs, Reads};
 use super::super::time::source_date_epoch;
 use super::super::ui::Ui;
 
@@ -32,18 +33,18 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
-    let options = AddLayerOptions {
-        tag: args.layer.tag.tag.clone(),
-        platform: args.layer.platform.platform.clone(),
-        compress: args.layer.compress.options()?,
-        history: args.history.options(source_date_epoch()?)?,
-        annotations: Pair::map(&args.annotations),
-    };
-    ops::add_layer(
-        &args.layer.image.image,
-        &args.file,
-        &options,
-        &ui.progress(),
-    )?;
-    Ok(Exit::Success)
+    let compress = args.layer.compress.options()?;
+    let history = args.history.options(source_date_epoch()?)?;
+    args.layer
+        .image
+        .edit(Reads::Documents, ui, &|image, tag, progress| {
+            let options = AddLayerOptions {
+                tag,
+                platform: args.layer.image.platform().cloned(),
+                compress,
+                history: history.clone(),
+                annotations: Pair::map(&args.annotations),
+            };
+            ops::add_layer(image, &args.file, &options, progress)
+        })
 }

@@ -28,6 +28,7 @@ use crate::store::StoreOptions;
 
 /// What [`repack`] may be told.
 #[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct RepackOptions {
     /// Paths of the root file system whose changes are left out, with all below them.
     pub masks: Vec<Vec<u8>>,
@@ -44,6 +45,8 @@ pub struct RepackOptions {
     pub history: HistoryOptions,
     /// `SOURCE_DATE_EPOCH`, in seconds: newer times of files are lowered to it.
     pub source_date_epoch: Option<i64>,
+    /// Whether layers of the bundle's image may be missing in the layout: the result goes to a registry that has them.
+    pub layers_elsewhere: bool,
     /// How the store of an overlay bundle is opened; its path is the bundle's to say.
     pub store: Option<StoreOptions>,
 }
@@ -66,7 +69,7 @@ pub fn repack(
     options: &RepackOptions,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let source = Source::open(image, bundle)?;
+    let source = Source::open(image, bundle, options)?;
     match OverlayMetadata::read(&source.dir)? {
         None => source.repack(&mut Flat::open(&source)?, options, progress),
         Some(metadata) => {
@@ -117,7 +120,7 @@ struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    fn open(image: &'a Reference, bundle: &'a Path) -> Result<Self> {
+    fn open(image: &'a Reference, bundle: &'a Path, options: &RepackOptions) -> Result<Self> {
         let tag = image.name.to_tag()?;
         let dir = Dir::open(bundle, Access::Plain).context(|| "open bundle")?;
         let metadata = dir
@@ -137,7 +140,7 @@ impl<'a> Source<'a> {
         let layout = LeasedLayout::open(&image.layout)?;
         let manifest = layout.manifest(path.target()).map_err(not_here)?;
         for layer in &manifest.layers {
-            if layout.store().stat(layer.digest())?.is_none() {
+            if !options.layers_elsewhere && layout.store().stat(layer.digest())?.is_none() {
                 let message = format!(
                     "layer {} of the bundle's image is not in the layout",
                     layer.digest()

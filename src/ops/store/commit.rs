@@ -10,7 +10,7 @@ use super::image::{BringInOptions, bring_in};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::fault;
 use crate::image::{ChainId, DiffId, Reference};
-use crate::layout::{DescriptorPath, Layout, LeasedLayout, Mutator};
+use crate::layout::{DescriptorPath, Layout, LeasedLayout, Mutator, Origin};
 use crate::ops::extract::Found;
 use crate::ops::{CompressOptions, HistoryOptions};
 use crate::progress::Progress;
@@ -101,7 +101,13 @@ fn commit_image(
     edited.tell(progress);
     let digest = edited.target().digest().clone();
     let found = Found::open(target, None)?;
-    let chain = bring_in(store, &found, target, BringInOptions::default(), progress)?;
+    let chain = bring_in(
+        store,
+        &found,
+        &Origin::Layout(target),
+        BringInOptions::default(),
+        progress,
+    )?;
     Ok(Committed {
         diff_id: layer.map(|(_, diff_id)| diff_id),
         chain: chain.id,

@@ -8,8 +8,9 @@ use oci_cas::Hasher;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::names::absolute;
 use crate::fs::{MapOptions, mount};
-use crate::image::{ChainId, Descriptor, DiffId, Name, Platform, REF_NAME, Reference};
+use crate::image::{ChainId, Descriptor, DiffId, Name, Platform, REF_NAME};
 use crate::layer::LayerSource;
+use crate::layout::{ImageSource, Origin};
 use crate::ops::extract::{Found, Image, Layer, LayerReader, layers};
 use crate::progress::{Event, Progress};
 use crate::store::{
@@ -124,14 +125,22 @@ pub(in crate::ops) struct BringInOptions {
     pub verify: bool,
 }
 
-/// Brings an image into the store, as far as it is not there, under the name that it has in its layout.
+/// Brings an image into the store, as far as it is not there, under the name that it has where it is.
 pub(in crate::ops) fn bring_in(
     store: &LeasedStore,
     found: &Found,
-    reference: &Reference,
+    origin: &Origin<'_>,
     options: BringInOptions,
     progress: &dyn Progress,
 ) -> Result<Chain> {
+    let reference = match origin {
+        Origin::Layout(reference) => reference,
+        Origin::Other { name, place } => {
+            let chain = add_found(store, found, place, options, progress)?;
+            store.tag(name, found.path().target().digest())?;
+            return Ok(chain);
+        }
+    };
     let chain = add_found(store, found, &reference.layout, options, progress)?;
     let layout = absolute(&reference.layout)?;
     let name = match (&reference.name, found.path().root().annotation(REF_NAME)) {
@@ -187,11 +196,11 @@ pub(in crate::ops) fn unpack_layers(
     store.unpack(&diff_ids, &provider, &limits, progress)
 }
 
-/// An image of a layout that is to be mounted.
+/// An image that is to be mounted.
 #[derive(Clone, Debug)]
 pub struct ImageMount<'a> {
     /// The image.
-    pub reference: &'a Reference,
+    pub image: &'a dyn ImageSource,
     /// Of an index, the platform that is wanted.
     pub platform: Option<&'a Platform>,
     /// How owners of the image are owners on disk.
@@ -217,12 +226,12 @@ impl ImageMount<'_> {
         progress: &dyn Progress,
     ) -> Result<MountRecord> {
         mount::check_privilege().context(|| format!("mount on {}", target.display()))?;
-        let found = Found::open(self.reference, self.platform)?;
+        let found = Found::open(self.image, self.platform)?;
         let how = BringInOptions {
             max_size: None,
             verify: self.verify,
         };
-        let chain = bring_in(store, &found, self.reference, how, progress)?;
+        let chain = bring_in(store, &found, &self.image.origin(), how, progress)?;
         let Some(key) = &self.container else {
             return store.mount_chain(chain.id.as_ref(), &self.maps, target, options);
         };

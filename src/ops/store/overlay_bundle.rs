@@ -16,8 +16,9 @@ use crate::fs::mount::{self, Mount};
 use crate::fs::names::{canonical, split_path};
 use crate::fs::staging::{MadeDirs, Staging};
 use crate::fs::{Access, Dir, MapOptions, Root, atomic, fault};
-use crate::image::{Descriptor, Reference};
+use crate::image::Descriptor;
 use crate::layer::ROOTFS_NAME;
+use crate::layout::ImageSource;
 use crate::ops::extract::Found;
 use crate::ops::host;
 use crate::ops::unpack::{CONFIG_NAME, STAGING_PREFIX, Target, UnpackOptions};
@@ -45,7 +46,7 @@ const FILES: [&str; 4] = [
 /// Those of [`unpack`](crate::ops::unpack), of unpacking into the store and of mounting; [`ErrorKind::Unsupported`] for
 /// options that only a root file system of one's own can follow.
 pub fn unpack_overlay(
-    reference: &Reference,
+    image: &dyn ImageSource,
     bundle: &Path,
     store: &LeasedStore,
     options: &UnpackOptions,
@@ -54,7 +55,7 @@ pub fn unpack_overlay(
 ) -> Result<MountRecord> {
     check(options)?;
     mount::check_privilege().context(|| format!("unpack to {}", bundle.display()))?;
-    let found = Found::open(reference, options.platform.as_ref())?;
+    let found = Found::open(image, options.platform.as_ref())?;
     found.image().check()?;
     let target = Target::open(bundle, Access::Plain, Some(OverlayMetadata::FILE_NAME))?;
     let path = path_of(bundle)?;
@@ -62,7 +63,7 @@ pub fn unpack_overlay(
         max_size: options.max_size,
         verify: options.verify,
     };
-    let chain = bring_in(store, &found, reference, bring_in_options, progress)?;
+    let chain = bring_in(store, &found, &image.origin(), bring_in_options, progress)?;
     let key = Key::unique();
     let staging = target.stage(Access::Plain)?;
     write_files(

@@ -172,3 +172,37 @@ fn a_layer_that_is_not_here_is_said_to_be_where_its_url_is() {
         "{error}"
     );
 }
+
+#[test]
+fn an_image_in_an_archive_is_validated_and_compared_like_one_in_a_layout() {
+    let scratch = Scratch::new();
+    scratch.layout("x", &[]);
+    let layer = Layer::default().file("one", "1");
+    store_layers(&scratch.path("x"), "a", std::slice::from_ref(&layer));
+    let two = Layer::default().file("two", "2");
+    store_layers(&scratch.path("x"), "b", &[layer, two]);
+    scratch.ok("copy x:b docker-archive:b.tar:b:1");
+    scratch.ok("copy x:b oci-archive:c.tar:1");
+    for archive in ["docker-archive:b.tar", "oci-archive:c.tar:1", "b.tar"] {
+        scratch.ok(&format!("validate --image {archive}"));
+        let found = scratch.ok(&format!("diff --image x:a {archive}"));
+        assert_eq!(found, "A /two\n", "{archive}");
+        let value = scratch.ok(&format!("config --get architecture --image {archive}"));
+        assert_eq!(value, "amd64\n");
+    }
+    // A layer that is not what its name says.
+    let mut bytes = fs::read(scratch.path("b.tar")).unwrap();
+    let at = bytes
+        .windows(7)
+        .position(|it| it == b"two\0\0\0\0")
+        .unwrap();
+    bytes[at] = b'T';
+    scratch.write("wrong.tar", bytes);
+    let outcome = scratch.run("validate --image docker-archive:wrong.tar");
+    assert_eq!(outcome.code, 1);
+    assert!(
+        outcome.stdout.contains("digest-mismatch"),
+        "{}",
+        outcome.stdout
+    );
+}

@@ -160,7 +160,7 @@ fn the_usage_line_has_all_that_stands_without_a_flag() {
         ("diff", " --image <image> [<other-image>]\n"),
         ("unshare", " [<command>]...\n"),
         ("store mount", " <name> <dir>\n"),
-        ("insert", " --image <path[:tag]> <source> <target>...\n"),
+        ("insert", " --image <image> <source> <target>...\n"),
     ] {
         let page = scratch.ok(&format!("{command} --help"));
         assert!(page.contains(usage), "{page}");

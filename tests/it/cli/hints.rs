@@ -97,6 +97,51 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "init command",
     ),
     (
+        "unpack --image alpine b",
+        "open image layout alpine",
+        "an image of a registry is named docker://NAME",
+    ),
+    (
+        "unpack --image https://example.org/alpine b",
+        "images are not read from a URL",
+        "named docker://HOST/NAME[:TAG|@DIGEST]",
+    ),
+    (
+        "unpack --image co:lon/x:good b",
+        "the path co:lon/x has a colon",
+        "name it by a link",
+    ),
+    (
+        "config --image co:lon/x --author me",
+        "the path co:lon/x has a colon",
+        "from inside its directory",
+    ),
+    (
+        "config --image archive.tar --author me",
+        "open image layout archive.tar",
+        "copy it into a layout first: bundle copy FILE LAYOUT:TAG",
+    ),
+    (
+        "insert --image docker-archive:archive.tar --whiteout /x",
+        "docker-archive:archive.tar is not in an OCI layout",
+        "bundle copy SOURCE LAYOUT:TAG",
+    ),
+    (
+        "tag --image docker://alpine new",
+        "docker://docker.io/library/alpine:latest is not in an OCI layout",
+        "bundle copy SOURCE LAYOUT:TAG",
+    ),
+    (
+        "ls --layout archive.tar",
+        "open image layout archive.tar",
+        "bundle copy FILE LAYOUT:TAG",
+    ),
+    (
+        "config --image docker://localhost:1/x@sha256:0000000000000000000000000000000000000000000000000000000000000000 --author me",
+        "can't be the name of what is written",
+        "give a tag",
+    ),
+    (
         "unpack --image x:bogus b",
         "tag not found: bogus",
         "has the tags good",
@@ -122,6 +167,8 @@ const MISTAKES: &[(&str, &str, &str)] = &[
 fn a_mistake_is_named_and_then_what_can_be_done_about_it() {
     let scratch = Scratch::new();
     scratch.layout("x", &["good"]);
+    std::fs::create_dir_all(scratch.path("co:lon/x")).unwrap();
+    scratch.write("archive.tar", "no archive at all");
     let mut wrong: Vec<String> = Vec::new();
     for (line, error, hint) in MISTAKES {
         let outcome = scratch.run(line);

@@ -433,3 +433,112 @@ fn the_command_pushes_pulls_and_unpacks_in_one_pass() {
         missing.stderr
     );
 }
+
+/// The platforms of an index with the digests of their images.
+fn platforms(scratch: &Scratch, image: &str) -> Vec<(String, String)> {
+    ok(
+        scratch,
+        &format!("copy --tls-verify=false --all {image} seen:x"),
+    );
+    let listed: Value =
+        serde_json::from_str(&scratch.ok("index ls --json --image seen:x")).unwrap();
+    let entries = listed.as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    entries
+        .map(|it| (text(&it["platform"]["architecture"]), text(&it["digest"])))
+        .collect()
+}
+
+#[test]
+fn an_image_of_a_registry_is_edited_there_and_those_for_other_platforms_stay() {
+    let Some(server) = Server::start(How::Plain) else {
+        return;
+    };
+    let scratch = Scratch::new();
+    scratch.layout("x", &[]);
+    let layers = [
+        Layer::default().dir("d").file("d/one", "1"),
+        Layer::default().file("two", "2"),
+    ];
+    store_layers(&scratch.path("x"), "a", &layers);
+    scratch.ok("config --no-history --image x:a --tag b --platform.arch riscv64");
+    scratch.ok("index create --image x:both a b");
+    let insecure = "--tls-verify=false";
+    let image = format!("docker://localhost:{}/team/app", server.port);
+    ok(&scratch, &format!("copy {insecure} --all x:both {image}:1"));
+    let before = platforms(&scratch, &format!("{image}:1"));
+    assert_eq!(before.len(), 2);
+
+    let label = format!("--no-history --config.label k=v --image {image}:1");
+    ok(&scratch, &format!("config {insecure} {label}"));
+    let get = format!("config {insecure} --get config.labels.k --image");
+    assert_eq!(ok(&scratch, &format!("{get} {image}:1")), "v\n");
+    // No layer was fetched for that.
+    let layout = scratch.path("cache/bundle/images/blobs/sha256");
+    let known: Value = serde_json::from_str(&scratch.ok("layers --json --image x:a")).unwrap();
+    let known = known[0]["descriptor"]["digest"].as_str().unwrap();
+    let layer = layout.join(known.strip_prefix("sha256:").unwrap());
+    assert!(!layer.exists(), "{}", layer.display());
+    let after = platforms(&scratch, &format!("{image}:1"));
+    assert_eq!(after.len(), 2);
+    for (old, new) in before.iter().zip(&after) {
+        assert_eq!(old.0, new.0);
+        assert_eq!(old.1 == new.1, old.0 == "riscv64", "{old:?} {new:?}");
+    }
+
+    // With a tag, the image itself stays.
+    scratch.write("file", "new");
+    let file = scratch.path("file");
+    let file = file.display();
+    ok(
+        &scratch,
+        &format!("insert {insecure} --image {image}:1 --tag 2 {file} /d/new"),
+    );
+    let cat = |tag: &str| {
+        run(
+            &scratch,
+            &format!("cat {insecure} --image {image}:{tag} /d/new"),
+        )
+    };
+    assert_eq!(cat("2").stdout, "new");
+    assert_eq!(cat("1").code, 1);
+    ok(
+        &scratch,
+        &format!("squash {insecure} --image {image}:2 --tag 3"),
+    );
+    assert_eq!(cat("3").stdout, "new");
+    let layers = ok(
+        &scratch,
+        &format!("layers {insecure} --json --image {image}:3"),
+    );
+    let layers: Value = serde_json::from_str(&layers).unwrap();
+    assert_eq!(layers.as_array().unwrap().len(), 1);
+
+    // The same for a bundle; where the other platform's image is not, the edited one is pushed alone.
+    ok(
+        &scratch,
+        &format!("unpack {insecure} --rootless --image {image}:1 bundle"),
+    );
+    scratch.write("bundle/rootfs/more", "more");
+    ok(
+        &scratch,
+        &format!("repack {insecure} --image {image}:4 bundle"),
+    );
+    let after = platforms(&scratch, &format!("{image}:4"));
+    assert_eq!(after.len(), 2);
+    assert!(after.contains(before.iter().find(|it| it.0 == "riscv64").unwrap()));
+    let elsewhere = run(
+        &scratch,
+        &format!("repack {insecure} --image {image}-2:1 bundle"),
+    );
+    assert_eq!(elsewhere.code, 0, "{}", elsewhere.stderr);
+    assert!(
+        elsewhere
+            .stderr
+            .contains("only the one that was edited is pushed"),
+        "{}",
+        elsewhere.stderr
+    );
+    let cat = format!("cat {insecure} --image {image}-2:1 /more");
+    assert_eq!(ok(&scratch, &cat), "more");
+}

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use super::Trial;
 use super::recipe::{Entry, What, tar_of};
 use crate::image::Image;
-use crate::machine::{Scratch, names_in, said};
+use crate::machine::{Bounded, Scratch, names_in, said};
 use crate::tree::Tree;
 
 fn image() -> Vec<Vec<Entry>> {
@@ -142,7 +142,7 @@ fn stores_and_bundles_may_have_any_path() {
             let over = moved.join("over");
             let variable = format!("BUNDLE_MOUNT_API={api}");
             let run = |command: &[&str]| {
-                crate::machine::Bounded::new("env", 60)
+                Bounded::new("env", 60)
                     .args(&[&variable])
                     .arg(scratch.binary())
                     .args(command)
@@ -196,7 +196,7 @@ fn an_upper_directory_is_mounted_once() {
     assert!(!output.status.success());
     assert!(said(&output).contains("is a copy"), "{}", said(&output));
     // In another mount namespace.
-    let output = crate::machine::Bounded::new("unshare", 60)
+    let output = Bounded::new("unshare", 60)
         .args(&["--mount", "--propagation", "private"])
         .arg(scratch.binary())
         .args(&["mount", "--store"])
@@ -246,7 +246,7 @@ fn a_busy_bundle_stays_mounted_and_who_holds_it_is_named() {
 
 /// Runs a command of the tested binary in a directory, with the store of a trial.
 fn run_in(directory: &Path, trial: &Trial<'_>, arguments: &[&str]) -> std::process::Output {
-    crate::machine::Bounded::new(trial.scratch.binary(), 60)
+    Bounded::new(trial.scratch.binary(), 60)
         .args(&arguments[..1])
         .arg("--store")
         .arg(trial.path("store"))
@@ -307,7 +307,7 @@ fn a_copy_of_a_bundle_mounted_or_not_is_told_to_be_one_and_leaves_the_bundle_alo
             trial.command(&[], "umount").arg(&over).succeed();
         }
         let copy = trial.path(&format!("copy-{is_mounted}"));
-        crate::machine::Bounded::new("cp", 60)
+        Bounded::new("cp", 60)
             .args(&["-a"])
             .arg(&over)
             .arg(&copy)
@@ -367,4 +367,37 @@ fn what_is_written_where_nothing_is_mounted_is_not_left_out_of_an_image_without_
         .tool(&["repack", "--image", &image, &path])
         .succeed();
     trial.command(&[], "remove-bundle").arg(&over).succeed();
+}
+
+#[test]
+#[ignore = "needs root: run with -- --include-ignored"]
+fn an_image_of_an_archive_is_laid_out_and_mounted_like_one_of_a_layout() {
+    let scratch = Scratch::new(&[]);
+    let trial = Trial::new(&scratch, "archive", &image());
+    let flat = trial.flat(&[]);
+    let archive = format!("docker-archive:{}:app:1", trial.path("image.tar").display());
+    scratch.tool(&["copy", &trial.image(), &archive]).succeed();
+    fs::remove_dir_all(trial.path("layout")).unwrap();
+    let over = trial.path("over");
+    trial
+        .command(&[], "unpack")
+        .args(&["--overlay", "--image", &archive])
+        .arg(&over)
+        .succeed();
+    flat.assert_same(&Tree::read(&over.join("rootfs")), "unpacked");
+    let view = trial.path("view");
+    fs::create_dir(&view).unwrap();
+    trial
+        .command(&[], "mount")
+        .args(&["--image", &archive])
+        .arg(&view)
+        .succeed();
+    flat.assert_same(&Tree::read(&view), "mounted");
+    trial.unmount(&view);
+    trial.command(&[], "remove-bundle").arg(&over).succeed();
+    let names = Bounded::new(scratch.binary(), 60)
+        .args(&["store", "ls", "--store"])
+        .arg(trial.path("store"))
+        .succeed();
+    assert!(names.contains(&archive), "{names}");
 }
