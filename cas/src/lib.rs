@@ -2,7 +2,7 @@
 //!
 //! It is the lowest floor of a house that handles container images, and knows nothing of them: no documents, no
 //! references between blobs, no network. It knows digests ([`digest`]), what a store must do ([`store`]), two stores
-//! ([`DirStore`], [`MemoryStore`]), and how to read what cannot be trusted ([`verify`]).
+//! ([`DirStore`], [`MemoryStore`]), how to see two as one ([`StackedStore`]), and how to read what cannot be trusted ([`verify`]).
 //!
 //! ```text
 //! <directory>/
@@ -53,6 +53,7 @@ pub mod digest;
 pub mod dir;
 mod error;
 pub mod memory;
+mod stack;
 pub mod store;
 pub mod verify;
 
@@ -60,5 +61,6 @@ pub use digest::{Algorithm, Digest, Hasher};
 pub use dir::DirStore;
 pub use error::{Error, ErrorKind, Result};
 pub use memory::MemoryStore;
+pub use stack::StackedStore;
 pub use store::{Blob, Ingest, Store, StoreExt};
 pub use verify::VerifyingReader;

@@ -1,5 +1,6 @@
 //! `copy`
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 
 use oci_bundle::archive::Compression;
@@ -36,6 +37,10 @@ pub struct Args {
     /// archives, with gzip)
     #[arg(long, value_name = "compression", value_parser = recompress)]
     recompress: Option<Recompress>,
+
+    /// leave out of an archive the layers that this image has: who has it can take the archive in (can be repeated)
+    #[arg(long, value_name = "image", value_parser = name_parser())]
+    without: Vec<ImageName>,
 
     /// print one JSON value: digests of the images, and what was copied
     #[arg(long)]
@@ -82,7 +87,13 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
         let message = "an archive is not written to a terminal, nor beside JSON";
         return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("name a file"));
     }
+    let mut without = BTreeSet::new();
+    for name in &args.without {
+        let image = args.transfer.source(name);
+        without.append(&mut ops::layer_blobs(&image, args.all)?);
+    }
     let options = CopyOptions {
+        without,
         all: args.all,
         platforms: args.platform.clone(),
         recompress: args.recompress,

@@ -1,20 +1,23 @@
 //! `copy`: images from one place to another.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
 
+use oci_cas::Digest;
+
 use super::store::write_file;
-use crate::Result;
 use crate::fs::Access;
 use crate::fs::staging::Staging;
 use crate::image::{Reference, Tag};
 use crate::layout::Layout;
-use crate::progress::Progress;
-use crate::transfer::archive::{Combined, DockerArchive, Exporter, OciArchive};
+use crate::progress::{Progress, Silent};
+use crate::transfer::archive::{Combined, DockerArchive, Exporter, OciArchive, PartialArchive};
 use crate::transfer::{
     ArchiveFormat, Copier, CopyOptions, CopyReport, ImageName, Opened, PIPE, Source,
     open_or_create, text_of,
 };
+use crate::{Error, ErrorKind, Result};
 
 /// Copies an image, or several, from wherever it is to a layout, an archive or a registry. Blobs that the target has are
 /// not copied; of an archive that cannot be, it is written anew. `tags` are further names of the image in the target's
@@ -33,12 +36,22 @@ pub fn copy(
     progress: &dyn Progress,
 ) -> Result<CopyReport> {
     match target {
+        ImageName::Archive { .. } => {}
+        _ if options.without.is_empty() => {}
+        other => return Err(no_partial(other)),
+    }
+    match target {
         ImageName::Layout(reference) => to_layout(source, reference, tags, options, progress),
         ImageName::Archive { format, file, name } => {
+            let partial = PartialArchive {
+                without: options.without.clone(),
+            };
             let exporter: &dyn Exporter = match format {
+                ArchiveFormat::Docker if options.without.is_empty() => &DockerArchive,
+                ArchiveFormat::Docker => return Err(no_partial(target)),
+                _ if !options.without.is_empty() => &partial,
                 ArchiveFormat::Any => &Combined,
                 ArchiveFormat::Oci => &OciArchive,
-                ArchiveFormat::Docker => &DockerArchive,
             };
             let names: Vec<String> = name.iter().chain(tags).cloned().collect();
             let opened = Opened::open(&source.name, &source.options)?;
@@ -84,10 +97,30 @@ fn to_layout(
         // What is fetched goes to where it is wanted.
         #[cfg(feature = "registry")]
         ImageName::Registry(name) => Opened::remote(name, &source.options, &target)?,
-        name => Opened::open(name, &source.options)?,
+        name => Opened::open_beside(name, &source.options, target.store())?,
     };
     let copier = Copier::plan(&opened, options, &target, false, progress)?;
     copier.to_layout(&target, &names)
+}
+
+fn no_partial(target: &ImageName) -> Error {
+    let message = format!("{target} cannot be without some of its layers");
+    Error::new(ErrorKind::Unsupported, message).with_hint("copy to oci-archive:FILE or '-'")
+}
+
+/// The blobs of the layers of an image, or of all images of a place, for [`CopyOptions::without`].
+///
+/// # Errors
+///
+/// Those of opening the image, and of reading its documents.
+pub fn layer_blobs(source: &Source, all: bool) -> Result<BTreeSet<Digest>> {
+    let opened = Opened::open(&source.name, &source.options)?;
+    let options = CopyOptions {
+        all,
+        ..CopyOptions::default()
+    };
+    let (made, _staging) = scratch(source)?;
+    Copier::plan(&opened, &options, &made, true, &Silent)?.layers()
 }
 
 /// A layout for what is made on the way.

@@ -51,7 +51,7 @@ pub use cat::cat;
 pub use compress::CompressOptions;
 pub use config::{ClearKey, ConfigOptions, Healthcheck, config};
 pub use config_value::{ConfigKey, config_value, plain_value};
-pub use copy::copy;
+pub use copy::{copy, layer_blobs};
 pub use diff::diff;
 pub use export::{ErofsOptions, export_erofs};
 pub use export_tar::export_tar;

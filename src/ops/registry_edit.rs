@@ -92,7 +92,7 @@ impl RegistryImage<'_> {
         let options = CopyOptions {
             all,
             platforms: platform.into_iter().cloned().collect(),
-            recompress: None,
+            ..CopyOptions::default()
         };
         let source = Source {
             name: ImageName::Layout(kept),

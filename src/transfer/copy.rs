@@ -9,12 +9,12 @@
 //!
 //! A name appears when all that it needs is there. Digests are checked on the way, whatever the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use oci_cas::{Algorithm, Digest, Store, StoreExt};
+use oci_cas::{Digest, StackedStore, Store, StoreExt};
 use serde_json::{Value, json};
 
 use super::archive::{Closure, ExportedImage, Exporter, ImportedImage, split_tag, without_names};
@@ -42,6 +42,8 @@ pub struct CopyOptions {
     /// How layers are compressed; `None` leaves them as they are, but for plain layers of Docker's archives, which get
     /// gzip where the target is not such an archive.
     pub recompress: Option<Recompress>,
+    /// Layers that are left out of an archive, by their blobs: a target that has them can take it in.
+    pub without: BTreeSet<Digest>,
 }
 
 /// How layers are compressed anew.
@@ -114,40 +116,6 @@ pub(crate) struct Copier<'a> {
     pub(super) counts: Counts,
 }
 
-/// The blobs that were made, and those of the source.
-pub(super) struct Stack<'a> {
-    made: &'a dyn Store,
-    source: &'a dyn Store,
-}
-
-impl Store for Stack<'_> {
-    fn open(&self, digest: &Digest) -> oci_cas::Result<oci_cas::Blob> {
-        match self.made.stat(digest)? {
-            Some(_) => self.made.open(digest),
-            None => self.source.open(digest),
-        }
-    }
-
-    fn stat(&self, digest: &Digest) -> oci_cas::Result<Option<u64>> {
-        match self.made.stat(digest)? {
-            Some(size) => Ok(Some(size)),
-            None => self.source.stat(digest),
-        }
-    }
-
-    fn ingest(&self, algorithm: Algorithm) -> oci_cas::Result<Box<dyn oci_cas::Ingest + '_>> {
-        self.made.ingest(algorithm)
-    }
-
-    fn remove(&self, digest: &Digest) -> oci_cas::Result<bool> {
-        self.made.remove(digest)
-    }
-
-    fn list(&self) -> oci_cas::Result<Vec<Digest>> {
-        self.made.list()
-    }
-}
-
 impl<'a> Copier<'a> {
     /// Finds out what is to be copied. `made` takes what is made on the way: the target, or a scratch layout. `to_docker`:
     /// the target holds plain layers anyway.
@@ -176,7 +144,7 @@ impl<'a> Copier<'a> {
         } else {
             vec![copier.one()?]
         };
-        let from_docker = matches!(opened.blobs, Blobs::Archive(_) | Blobs::Scratch(..));
+        let from_docker = opened.images.iter().any(|image| image.for_docker);
         let implied = Recompress {
             compression: Compression::Gzip,
             level: None,
@@ -202,11 +170,9 @@ impl<'a> Copier<'a> {
         Ok(copier)
     }
 
-    pub(super) fn stack(&self) -> Stack<'a> {
-        Stack {
-            made: self.made.store(),
-            source: self.opened.blobs.store(),
-        }
+    /// The blobs that were made, and those of the source.
+    pub(super) fn stack(&self) -> StackedStore<'a> {
+        StackedStore::new(self.made.store(), self.opened.blobs.store())
     }
 
     /// The one image that is meant, of the platforms that are wanted.
@@ -240,6 +206,16 @@ impl<'a> Copier<'a> {
             root,
             names: image.names.clone(),
         })
+    }
+
+    /// The blobs of all layers.
+    pub(crate) fn layers(&self) -> Result<BTreeSet<Digest>> {
+        let stack = self.stack();
+        let mut closure = Closure::new(&stack);
+        for planned in &self.planned {
+            closure.add(&planned.root)?;
+        }
+        Ok(closure.into_layers())
     }
 
     /// What was done so far.
@@ -283,7 +259,7 @@ impl<'a> Copier<'a> {
 
     fn blob_to(
         &self,
-        from: &Stack<'_>,
+        from: &StackedStore<'_>,
         to: &dyn Store,
         (index, digest, size): (usize, &Digest, u64),
     ) -> Result<()> {

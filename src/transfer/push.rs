@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::sync::Mutex;
 
-use oci_cas::{Digest, Store, StoreExt};
+use oci_cas::{Digest, StackedStore, Store, StoreExt};
 
 use super::archive::{is_distributable, read_document};
-use super::copy::{Copier, CopyReport, Stack};
+use super::copy::{Copier, CopyReport};
 use super::registry::{Registry, RegistryName, RepositoryWriter, Uploaded};
 use super::source::{ImageName, TransferOptions};
 use crate::image::{Descriptor, Index, Manifest, MediaKind};
@@ -64,7 +64,7 @@ impl Copier<'_> {
 
 struct Push<'a> {
     copier: &'a Copier<'a>,
-    stack: Stack<'a>,
+    stack: StackedStore<'a>,
     writer: RepositoryWriter,
     /// A repository that may have the blobs.
     source: Option<&'a str>,

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use oci_cas::{Digest, Store, StoreExt};
+use oci_cas::{Digest, StackedStore, Store, StoreExt};
 use serde_json::Value;
 
 use super::archive::{check_counts, check_diff_id, read_document};
-use super::copy::{CHUNK_SIZE, Recompress, Stack};
+use super::copy::{CHUNK_SIZE, Recompress};
 use crate::archive::{Compression, Decoder, EncoderOptions};
 use crate::image::{
     CONFIG, Descriptor, DiffId, INDEX, ImageConfig, Index, LAYER, LayerCompression, MANIFEST,
@@ -19,7 +19,7 @@ use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// Makes images whose layers are compressed otherwise.
 pub(super) struct Recompressor<'a> {
-    pub(super) stack: Stack<'a>,
+    pub(super) stack: StackedStore<'a>,
     /// Takes what is made.
     pub(super) made: &'a Layout,
     pub(super) wanted: Recompress,

@@ -11,7 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oci_cas::{Algorithm, Digest, Store};
+use oci_cas::{Algorithm, Digest, MemoryStore, StackedStore, Store};
 use serde_json::{Value, json};
 
 use super::archive::{
@@ -370,17 +370,27 @@ impl Store for Shared {
 
 impl Opened {
     pub(crate) fn open(name: &ImageName, options: &TransferOptions) -> Result<Self> {
+        Self::open_beside(name, options, &MemoryStore::new())
+    }
+
+    /// As [`open`](Self::open), where what an archive lacks may be in a store, which is that of the target.
+    pub(crate) fn open_beside(
+        name: &ImageName,
+        options: &TransferOptions,
+        target: &dyn Store,
+    ) -> Result<Self> {
         match name {
             ImageName::Layout(reference) if input::is_file(&reference.layout) => {
                 let inner = text_of(reference);
-                Self::archive(name, ArchiveFormat::Any, &reference.layout, inner, options)
+                let file = &reference.layout;
+                Self::archive(name, (ArchiveFormat::Any, file, inner), options, target)
             }
             ImageName::Layout(reference) => Self::in_layout(name, reference),
             ImageName::Archive {
                 format,
                 file,
                 name: inner,
-            } => Self::archive(name, *format, file, inner.clone(), options),
+            } => Self::archive(name, (*format, file, inner.clone()), options, target),
             #[cfg(feature = "registry")]
             ImageName::Registry(registry) => {
                 let cache = Arc::new(open_or_create(&options.cache)?.lease()?);
@@ -401,6 +411,7 @@ impl Opened {
             images: vec![ImportedImage {
                 names: names.into_iter().collect(),
                 manifest,
+                for_docker: false,
             }],
             blobs: Blobs::Layout(Arc::new(layout)),
         })
@@ -408,10 +419,9 @@ impl Opened {
 
     fn archive(
         name: &ImageName,
-        format: ArchiveFormat,
-        file: &Path,
-        inner: Option<String>,
+        (format, file, inner): (ArchiveFormat, &Path, Option<String>),
         options: &TransferOptions,
+        target: &dyn Store,
     ) -> Result<Self> {
         let importer: &dyn Importer = match format {
             ArchiveFormat::Any => &AnyArchive,
@@ -422,18 +432,19 @@ impl Opened {
         let is_pipe = file.as_os_str() == PIPE;
         if !is_pipe {
             let opened = input::open(file).context(opening)?;
-            if let Some((images, blobs)) = open_in_place(opened, format).context(opening)? {
+            if let Some((images, blobs)) = open_in_place(opened, format, target).context(opening)? {
                 return Self::of_archive(name, inner, images, Blobs::Archive(Arc::new(blobs)));
             }
         }
         let staging = Staging::create(&options.scratch, SCRATCH_PREFIX, Access::Plain)
             .context(|| format!("make a scratch directory in {}", options.scratch.display()))?;
         let layout = Layout::create(&staging.path().join("images"))?.lease()?;
+        let blobs = StackedStore::new(layout.store(), target);
         let images = if is_pipe {
-            importer.import(&mut io::stdin(), layout.store())
+            importer.import(&mut io::stdin(), &blobs)
         } else {
             let mut file = input::open(file).context(opening)?;
-            importer.import(&mut file, layout.store())
+            importer.import(&mut file, &blobs)
         };
         let blobs = Blobs::Scratch(Arc::new(layout), Arc::new(staging));
         Self::of_archive(name, inner, images.context(opening)?, blobs)
@@ -486,6 +497,7 @@ impl Opened {
             images: vec![ImportedImage {
                 names: name.tag().map(|_| name.to_string()).into_iter().collect(),
                 manifest,
+                for_docker: false,
             }],
             blobs: Blobs::Remote(Arc::new(blobs)),
         })

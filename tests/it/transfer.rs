@@ -302,3 +302,56 @@ fn an_index_is_made_and_edited_entry_by_entry() {
     assert_eq!(scratch.ok("files --image x:multi s"), "s\n");
     scratch.ok("validate --layout x");
 }
+
+#[test]
+fn an_archive_without_the_layers_of_another_image_is_taken_in_by_who_has_them() {
+    let scratch = scratch();
+    scratch.write("file", "new");
+    scratch.ok(&format!(
+        "insert --image x:a --tag b {} /new",
+        scratch.path("file").display()
+    ));
+    scratch.ok("copy --without x:a x:b oci-archive:part.tar:b");
+    scratch.ok("copy x:b oci-archive:whole.tar:b");
+    let size = |name: &str| fs::metadata(scratch.path(name)).unwrap().len();
+    assert!(size("part.tar") < 20_000, "{}", size("part.tar"));
+    assert!(size("whole.tar") > 900_000, "{}", size("whole.tar"));
+
+    // Who has them: in place, and through a pipe.
+    scratch.ok("copy x:a y:a");
+    let copied = scratch.ok("copy --json part.tar y:b");
+    let copied: Value = serde_json::from_str(&copied).unwrap();
+    assert_eq!(
+        (&copied["copied"], &copied["existing"]),
+        (&3.into(), &2.into())
+    );
+    assert_eq!(listed(&scratch, "y:b"), listed(&scratch, "x:b"));
+    assert_eq!(layers(&scratch, "y:b"), layers(&scratch, "x:b"));
+    scratch.ok("copy x:a z:a");
+    let mut command = scratch.command(["copy", "-", "z:b"]);
+    command.stdin(fs::File::open(scratch.path("part.tar")).unwrap());
+    let piped = Outcome::of(&mut command);
+    assert_eq!((piped.code, &*piped.stderr), (0, ""));
+    scratch.ok("validate --layout z");
+    assert_eq!(listed(&scratch, "z:b"), listed(&scratch, "x:b"));
+
+    // Who has not: nothing is there afterwards.
+    scratch.layout("w", &[]);
+    for line in [
+        "copy part.tar w:b",
+        "unpack --image part.tar bundle",
+        "copy part.tar oci-archive:v.tar",
+    ] {
+        let said = scratch.fails(line);
+        assert!(said.contains("is missing"), "{line}: {said}");
+    }
+    assert_eq!(scratch.ok("ls --layout w"), "");
+    assert!(!scratch.path("bundle").exists() && !scratch.path("v.tar").exists());
+    for target in ["docker-archive:v.tar:x:1", "w:b"] {
+        let said = scratch.fails(&format!("copy --without x:a x:b {target}"));
+        assert!(
+            said.contains("cannot be without some of its layers"),
+            "{said}"
+        );
+    }
+}

@@ -26,6 +26,10 @@ pub(crate) struct Closure<'a> {
     read: BTreeSet<Digest>,
     /// What there is to copy: digests and sizes in bytes.
     found: BTreeMap<Digest, u64>,
+    /// Those of them that are layers.
+    layers: BTreeSet<Digest>,
+    /// Layers that are left out, whether they are there or not.
+    without: BTreeSet<Digest>,
 }
 
 impl<'a> Closure<'a> {
@@ -35,6 +39,16 @@ impl<'a> Closure<'a> {
             blobs,
             read: BTreeSet::new(),
             found: BTreeMap::new(),
+            layers: BTreeSet::new(),
+            without: BTreeSet::new(),
+        }
+    }
+
+    /// Leaves layers out.
+    pub(crate) fn without(self, layers: &BTreeSet<Digest>) -> Self {
+        Self {
+            without: layers.clone(),
+            ..self
         }
     }
 
@@ -52,6 +66,11 @@ impl<'a> Closure<'a> {
     /// Whether a blob is one of an image's.
     pub(super) fn contains(&self, digest: &Digest) -> bool {
         self.found.contains_key(digest)
+    }
+
+    /// The blobs of all layers.
+    pub(crate) fn into_layers(self) -> BTreeSet<Digest> {
+        self.layers
     }
 
     /// The blobs of all images, each once, sorted by digest, with their sizes in bytes.
@@ -75,11 +94,15 @@ impl<'a> Closure<'a> {
         }
         let manifest = Manifest::parse(&bytes, descriptor.media_type()).context(parse)?;
         self.add_blob(&manifest.config)?;
-        for layer in &manifest.layers {
+        let without = std::mem::take(&mut self.without);
+        let layers = manifest.layers.iter();
+        for layer in layers.filter(|layer| !without.contains(layer.digest())) {
             if is_distributable(layer) || self.is_there(layer)? {
                 self.add_blob(layer)?;
+                self.layers.insert(layer.digest().clone());
             }
         }
+        self.without = without;
         Ok(())
     }
 

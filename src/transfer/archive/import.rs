@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 
-use oci_cas::Store;
+use oci_cas::{StackedStore, Store};
 
 use super::in_place::{self, ArchiveBlobs};
 use super::join::{docker, legacy, oci};
@@ -70,6 +70,8 @@ pub struct ImportedImage {
     /// Its manifest; from a layout perhaps an index, of which some images may be missing. It has no name in its
     /// annotations.
     pub manifest: Descriptor,
+    /// Whether the archive is one that Docker loads: with a `manifest.json`, or legacy. Docker's have plain layers.
+    pub for_docker: bool,
 }
 
 /// Any format that is known: an image layout (also with a `manifest.json`, as `docker save` and
@@ -130,11 +132,12 @@ pub enum ArchiveFormat {
     Docker,
 }
 
-/// Looks at the images of an archive in place, whose blobs are then read where they lie. `None` for a file that must be
-/// imported: compressed, or a pipe.
+/// Looks at the images of an archive in place, whose blobs are then read where they lie. Those that it lacks may be in another
+/// store. `None` for a file that must be imported: compressed, or a pipe.
 pub(crate) fn open_in_place(
     file: File,
     format: ArchiveFormat,
+    elsewhere: &dyn Store,
 ) -> Result<Option<(Vec<ImportedImage>, ArchiveBlobs)>> {
     let kinds: &[Kind] = match format {
         ArchiveFormat::Any => &KINDS,
@@ -144,7 +147,7 @@ pub(crate) fn open_in_place(
     let Some((members, blobs)) = in_place::open(file)? else {
         return Ok(None);
     };
-    let images = join(&members, &blobs, kinds)?;
+    let images = join(&members, &StackedStore::new(&blobs, elsewhere), kinds)?;
     Ok(Some((images, blobs)))
 }
 
@@ -166,7 +169,15 @@ fn join(members: &Members, blobs: &dyn Store, kinds: &[Kind]) -> Result<Vec<Impo
             Kind::References => oci::references(members, blobs)?,
             Kind::Legacy => legacy::images(members, blobs)?,
         };
-        if let Some(images) = images {
+        if let Some(mut images) = images {
+            let for_docker = match kind {
+                Kind::Layout => !docker::configs(members)?.is_empty(),
+                Kind::Docker | Kind::Legacy => true,
+                Kind::References => false,
+            };
+            for image in &mut images {
+                image.for_docker = for_docker;
+            }
             return Ok(images);
         }
     }

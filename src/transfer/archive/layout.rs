@@ -9,7 +9,7 @@
 //!
 //! What refers to others comes after them: whoever has read `index.json` has all that it names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use oci_cas::{Digest, Store};
@@ -34,6 +34,25 @@ pub struct OciArchive;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Combined;
 
+/// An OCI image layout in a tar without some of the layers, for a target that has them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PartialArchive {
+    /// Digests of the blobs that are left out.
+    pub(crate) without: BTreeSet<Digest>,
+}
+
+impl Exporter for PartialArchive {
+    fn export(
+        &self,
+        blobs: &dyn Store,
+        images: &[ExportedImage],
+        out: &mut dyn Write,
+    ) -> Result<ExportReport> {
+        let output = write_layout(blobs, images, &self.without, out)?;
+        output.finish(Vec::new())
+    }
+}
+
 impl Exporter for OciArchive {
     fn export(
         &self,
@@ -41,8 +60,7 @@ impl Exporter for OciArchive {
         images: &[ExportedImage],
         out: &mut dyn Write,
     ) -> Result<ExportReport> {
-        let output = write_layout(blobs, images, out)?;
-        output.finish(Vec::new())
+        PartialArchive::default().export(blobs, images, out)
     }
 }
 
@@ -53,7 +71,7 @@ impl Exporter for Combined {
         images: &[ExportedImage],
         out: &mut dyn Write,
     ) -> Result<ExportReport> {
-        let mut output = write_layout(blobs, images, out)?;
+        let mut output = write_layout(blobs, images, &BTreeSet::new(), out)?;
         let mut list = Vec::new();
         for image in images {
             list.extend(docker_entry(blobs, image)?);
@@ -69,11 +87,12 @@ impl Exporter for Combined {
 fn write_layout<'a>(
     blobs: &'a dyn Store,
     images: &[ExportedImage],
+    without: &BTreeSet<Digest>,
     out: &'a mut dyn Write,
 ) -> Result<Output<'a>> {
     check(images)?;
     // Whatever is wrong with the images is better found before anything is written.
-    let mut closure = Closure::new(blobs);
+    let mut closure = Closure::new(blobs).without(without);
     let mut entries = Vec::new();
     for image in images {
         closure.add(&image.manifest)?;

@@ -61,6 +61,7 @@ pub(crate) use closure::is_distributable;
 pub(crate) use closure::{Closure, read_document};
 pub(crate) use diff_id::{check_counts, check_diff_id};
 pub(crate) use import::open_in_place;
+pub(crate) use layout::PartialArchive;
 pub(crate) use name::{split_tag, without_names};
 
 /// Most bytes of one JSON document, as containerd has it.

@@ -57,7 +57,7 @@ fn list(members: &Members) -> Result<Option<Vec<Value>>> {
 }
 
 /// The configs of the images that Docker would find in an archive, whatever else it is.
-pub(super) fn configs(members: &Members) -> Result<Vec<&StoredBlob>> {
+pub(in super::super) fn configs(members: &Members) -> Result<Vec<&StoredBlob>> {
     let list = list(members)?.unwrap_or_default();
     list.iter().map(|entry| config_of(members, entry)).collect()
 }

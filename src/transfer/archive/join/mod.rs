@@ -47,6 +47,7 @@ impl Images {
             self.images.push(ImportedImage {
                 names: Vec::new(),
                 manifest,
+                for_docker: false,
             });
         }
         let known = &mut self.images[place].names;
