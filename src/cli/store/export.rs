@@ -1,16 +1,23 @@
 //! `store export`
 
-use oci_bundle::ops::store::export;
+use std::path::PathBuf;
+
+use oci_bundle::ops::store::{export, export_mstack};
 use oci_bundle::transfer::archive::{Combined, DockerArchive, Exporter, OciArchive};
 use oci_bundle::{Error, ErrorKind, Result};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::file_output::OutputArgs;
+use super::output::insert_path;
 use super::{Common, Exit, Ui};
+use crate::cli::args::path_parser;
 
-/// writes images as an archive
+/// writes images as an archive, or one as a mount stack of systemd's
 ///
 /// Of each image, the names that are no paths of layouts go along. 'combined' is an OCI layout that Docker can load, too.
+///
+/// A mount stack (systemd 260 and later: `systemd-nspawn --mstack=`, `RootMStack=`, `mount -t mstack`) has links to the image's
+/// layers, and works as long as the store keeps the image.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// format of the archive: combined, oci or docker (default: "combined")
@@ -19,6 +26,14 @@ pub struct Args {
 
     #[command(flatten)]
     output: OutputArgs,
+
+    /// make this directory, NAME.mstack, instead of an archive, for one image
+    #[arg(long, value_name = "directory", value_parser = path_parser(), conflicts_with_all = ["format", "output"])]
+    mstack: Option<PathBuf>,
+
+    /// with --mstack: without a layer for changes
+    #[arg(long, requires = "mstack")]
+    read_only: bool,
 
     #[command(flatten)]
     pub common: Common,
@@ -49,6 +64,17 @@ fn format(text: &str) -> Result<Format> {
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let store = args.common.open()?;
+    if let Some(path) = &args.mstack {
+        let [image] = &args.images[..] else {
+            let message = "a mount stack is of one image";
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        };
+        let layers = export_mstack(&store, image, path, !args.read_only)?;
+        let mut members = Map::new();
+        insert_path(&mut members, "path", path);
+        members.insert("layer_count".to_owned(), layers.len().into());
+        return args.common.answer(ui, &Value::Object(members), String::new);
+    }
     let exporter: &dyn Exporter = match args.format.unwrap_or(Format::Combined) {
         Format::Combined => &Combined,
         Format::Oci => &OciArchive,

@@ -6,7 +6,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::Fixture;
+use crate::image::{Image, Layer};
 use crate::machine::{Bounded, names_in, said};
+use crate::tree::Tree;
 
 /// The names in an archive, each with its content.
 fn members(archive: &[u8]) -> Vec<(String, Vec<u8>)> {
@@ -240,4 +242,83 @@ fn what_was_committed_stays_until_it_is_removed() {
         serde_json::json!([])
     );
     fixture.fails(&["store", "remove", chain]);
+}
+
+/// What systemd 262 mounts of a stack: the layers by the order of their numbers, with `userxattr`, which makes overlayfs follow
+/// no other marks (`findings/systemd-mstack-follows-user-marks-only.sh`).
+fn mount_as_systemd_does(stack: &Path, target: &Path) {
+    let mut places: Vec<usize> = names_in(stack)
+        .iter()
+        .filter_map(|name| name.strip_prefix("layer@")?.parse().ok())
+        .collect();
+    places.sort_unstable();
+    let layers = places.iter().rev().map(|place| {
+        let link = fs::read_link(stack.join(format!("layer@{place}"))).unwrap();
+        link.display().to_string()
+    });
+    let layers = layers.collect::<Vec<_>>().join(":");
+    Bounded::new("mount", 60)
+        .args(&["-t", "overlay", "-o"])
+        .arg(format!("userxattr,redirect_dir=nofollow,lowerdir={layers}"))
+        .arg("overlay")
+        .arg(target)
+        .succeed();
+}
+
+#[test]
+#[ignore = "needs root: mounts"]
+fn an_image_becomes_a_mount_stack_unless_systemd_would_show_another_tree() {
+    let fixture = Fixture::filled();
+    let stack = fixture.path("app.mstack");
+    fixture
+        .tool(&["store", "export", &fixture.image])
+        .arg("--mstack")
+        .arg(&stack)
+        .succeed();
+    let target = fixture.directory("stacked");
+    mount_as_systemd_does(&stack, &target);
+    let shown = Tree::read(&target);
+    Bounded::new("umount", 60).arg(&target).succeed();
+    fixture.scratch.unpack("layout", "flat");
+    Tree::read(&fixture.path("flat/rootfs")).assert_same(&shown, "mount stack");
+    assert!(stack.join("rw").is_dir());
+
+    // It is there already; and a name that systemd would not take.
+    for (name, words) in [("app.mstack", "exists"), ("app", "must end with .mstack")] {
+        let output = fixture
+            .tool(&["store", "export", &fixture.image])
+            .arg("--mstack")
+            .arg(fixture.path(name))
+            .output();
+        assert!(!output.status.success());
+        assert!(said(&output).contains(words), "{}", said(&output));
+    }
+
+    let hiding = Image::new()
+        .layer(
+            Layer::new()
+                .directory("d/", 0o755)
+                .file("d/old", 0o644, b"1"),
+        )
+        .layer(
+            Layer::new()
+                .file("d/.wh..wh..opq", 0o644, b"")
+                .file("d/new", 0o644, b"2"),
+        );
+    hiding.write(&fixture.path("hiding"));
+    let hiding = format!("{}:latest", fixture.path("hiding").display());
+    let view = fixture.directory("hiding-view");
+    fixture
+        .tool(&["mount", "--image", &hiding])
+        .arg(&view)
+        .succeed();
+    fixture.tool(&["umount"]).arg(&view).succeed();
+    let output = fixture
+        .tool(&["store", "export", &hiding])
+        .arg("--mstack")
+        .arg(fixture.path("hiding.mstack"))
+        .output();
+    assert!(!output.status.success());
+    assert!(said(&output).contains("/d is opaque"), "{}", said(&output));
+    assert!(!fixture.path("hiding.mstack").exists());
 }
