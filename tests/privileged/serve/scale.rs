@@ -79,8 +79,8 @@ fn five_hundred_layers_are_mounted_by_options_of_one_page() {
         .collect();
     let options = options.join(",");
     assert!(options.len() < 4096, "{} bytes", options.len());
-    // mount(2), as containerd calls it; in a mount namespace that goes with the shell.
-    let count = "mount -i -t overlay -o \"$1\" overlay \"$2\" && ls \"$2\" | wc -l";
+    // mount(2), as containerd calls it, for which newer mount(8) must be asked; in a mount namespace that goes with the shell.
+    let count = "LIBMOUNT_FORCE_MOUNT2=always mount -i -t overlay -o \"$1\" overlay \"$2\" && ls \"$2\" | wc -l";
     let target = scratch.path("target");
     fs::create_dir(&target).unwrap();
     let counted = Bounded::new("unshare", 60)
