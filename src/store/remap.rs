@@ -19,10 +19,11 @@ use crate::fs::{Dir, MapOptions, Owners, map_named_ids};
 /// and as [`copy_tree`]. What was copied stays.
 pub fn remap_layer(from: &Dir, to: &Dir, maps: &MapOptions) -> Result<CopyReport> {
     refuse_rootless(maps)?;
+    let (user, group) = (|id| maps.uid.to_host(id), |id| maps.gid.to_host(id));
     let options = CopyOptions {
         owners: Some(Owners {
-            user: &|id| maps.uid.to_host(id),
-            group: &|id| maps.gid.to_host(id),
+            user: &user,
+            group: &group,
         }),
         ..CopyOptions::default()
     };

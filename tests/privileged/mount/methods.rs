@@ -248,7 +248,7 @@ fn what_a_killed_process_left_mounted_is_swept_but_never_under_somebody() {
     let id = stack.mount(None).unwrap().attach(&left).unwrap();
     fs::create_dir(scratch.path(".mount-4194305-1")).unwrap();
     let lock = fs::File::create(scratch.path(".mount-lock")).unwrap();
-    lock.lock_shared().unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).unwrap();
     assert_eq!(mount::sweep(&dir).unwrap(), 0);
     assert!(id.is_mounted().unwrap());
     drop(lock);
