@@ -311,7 +311,7 @@
 //! | theirs | here |
 //! |---|---|
 //! | package `overmount` | [`compat::repository`](crate::compat::repository) |
-//! | `ErrParentNotMounted` | [`store::Reason::ParentNotMounted`](crate::store::Reason::ParentNotMounted) |
+//! | `ErrParentNotMounted` | [`store::Reason::ParentNotCommitted`](crate::store::Reason::ParentNotCommitted) |
 //! | `ErrMountFailed` | [`store::Reason::MountFailed`](crate::store::Reason::MountFailed) |
 //! | `ErrUnmountFailed` | [`store::Reason::UnmountFailed`](crate::store::Reason::UnmountFailed) |
 //! | `ErrMountCannotProceed` | [`store::Reason::MountPrecondition`](crate::store::Reason::MountPrecondition) |

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use oci_bundle::fs::fault;
+use oci_bundle::fs::failpoint;
 
 /// Does what `BUNDLE_FAULT` asks for: to die at a place, which is the name of a point, or the name, a colon and how
 /// many times it is passed before, where `*` is every point; or, as `log:FILE`, to append the names of all points that
@@ -20,14 +20,14 @@ pub fn watch() {
             .open(rest);
         // Without a log there is nothing to see in it, which a test will notice.
         let Ok(log) = log else { return };
-        fault::set_hook(Box::new(move |point| {
+        failpoint::set_hook(Box::new(move |point| {
             let _ = (&log).write_all(format!("{point}\n").as_bytes());
         }));
         return;
     }
     let (name, passes) = (name.to_owned(), rest.parse().unwrap_or(0));
     let left = std::sync::atomic::AtomicU64::new(passes);
-    fault::set_hook(Box::new(move |point| {
+    failpoint::set_hook(Box::new(move |point| {
         use std::sync::atomic::Ordering;
         let is_it = name == point || name == "*";
         if is_it
@@ -37,7 +37,7 @@ pub fn watch() {
                 })
                 .is_err()
         {
-            fault::die();
+            failpoint::crash();
         }
     }));
 }

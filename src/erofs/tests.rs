@@ -50,7 +50,7 @@ fn inode(kind: InodeKind, link: &[u8]) -> Inode {
         link: link.into(),
         sha256: None,
         xattrs: Vec::new(),
-        witness: None,
+        stat_stamp: None,
     }
 }
 

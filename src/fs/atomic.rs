@@ -7,7 +7,7 @@ use rustix::fs::{Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::dir::{Access, Dir};
-use super::fault;
+use super::failpoint;
 use super::file::FileWriter;
 use super::names::{split_path, unique_name};
 use crate::error::{Error, Result};
@@ -40,7 +40,7 @@ pub fn sweep(dir: &Dir) -> Result<usize> {
 pub fn create(dir: &Dir, name: &str, mode: u32, content: &[u8]) -> Result<()> {
     let path = dir.path_of(name.as_bytes());
     let mut file = dir.create_new_file(name.as_bytes(), mode)?;
-    fault::point("file-begun");
+    failpoint::hit("file-begun");
     let written = file.append(content, || path.clone());
     let synced = written.and_then(|()| {
         rustix::fs::fsync(file.as_fd()).map_err(|errno| Error::io("sync", &path, errno))
@@ -104,7 +104,7 @@ pub(crate) fn replace_with<T>(
     let temporary = unique_name(TEMPORARY);
     let temporary = temporary.as_bytes();
     let mut file = dir.create_new_file(temporary, mode)?;
-    fault::point("file-begun");
+    failpoint::hit("file-begun");
     let written = write(&mut file).and_then(|written| {
         file.sync(|| dir.path_of(temporary))?;
         dir.rename_over(temporary, name)?;
@@ -147,7 +147,7 @@ pub(super) fn sync_dir(dir: &Dir) -> Result<()> {
 
 /// Renames, unless something has the new name.
 pub(super) fn rename_new(from: &Dir, old: &[u8], to: &Dir, new: &[u8]) -> Result<()> {
-    fault::point("rename");
+    failpoint::hit("rename");
     let renamed = match rustix::fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
         // A file system without the flag. Nobody else should be at it, but look first all the same.
         Err(Errno::INVAL) => match to.try_stat(new)? {
@@ -157,6 +157,6 @@ pub(super) fn rename_new(from: &Dir, old: &[u8], to: &Dir, new: &[u8]) -> Result
         other => other,
     };
     renamed.map_err(|errno| Error::io("rename to", to.path_of(new), errno))?;
-    fault::point("renamed");
+    failpoint::hit("renamed");
     Ok(())
 }

@@ -6,7 +6,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::dir::Dir;
-use super::fault;
+use super::failpoint;
 use super::file::FileWriter;
 use super::stat::InodeKind;
 use crate::error::{Error, ErrorKind, Result};
@@ -134,9 +134,9 @@ impl Dir {
     ///
     /// Fails if there is no such name, or if a directory is in the way.
     pub fn rename_over(&self, from: &[u8], to: &[u8]) -> Result<()> {
-        fault::point("replace");
+        failpoint::hit("replace");
         rustix::fs::renameat(self, from, self, to).map_err(self.fail("rename to", to))?;
-        fault::point("replaced");
+        failpoint::hit("replaced");
         Ok(())
     }
 

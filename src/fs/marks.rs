@@ -6,7 +6,7 @@
 //! outside of every user namespace. A directory written under one does not mean the same under the other.
 //!
 //! An image may have attributes of these names itself. Raw, they would steer the kernel, so they are stored with one more
-//! `overlay.` in them ([`MarkNamespace::escape`]), which the kernel takes away again (since 6.7).
+//! `overlay.` in them ([`XattrNamespace::escape`]), which the kernel takes away again (since 6.7).
 
 use std::os::fd::AsFd;
 
@@ -19,14 +19,14 @@ use crate::error::Result;
 
 /// Which attributes overlayfs takes for its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MarkNamespace {
+pub enum XattrNamespace {
     /// `trusted.overlay.*`: for root outside of every user namespace.
     Trusted,
     /// `user.overlay.*` (mount option `userxattr`).
     User,
 }
 
-impl MarkNamespace {
+impl XattrNamespace {
     /// What all of the attributes begin with.
     pub const fn prefix(self) -> &'static [u8] {
         match self {
@@ -84,7 +84,7 @@ impl Dir {
     /// # Errors
     ///
     /// Fails if the file system has no such attributes, or if they are not for this process to set.
-    pub fn set_opaque(&self, marks: MarkNamespace) -> Result<()> {
+    pub fn set_opaque(&self, marks: XattrNamespace) -> Result<()> {
         rustix::fs::fsetxattr(self.as_fd(), marks.opaque(), b"y", XattrFlags::empty())
             .map_err(self.fail("make opaque", b""))
     }
@@ -94,7 +94,7 @@ impl Dir {
     /// # Errors
     ///
     /// Fails if its attributes cannot be read.
-    pub fn is_opaque(&self, marks: MarkNamespace) -> Result<bool> {
+    pub fn is_opaque(&self, marks: XattrNamespace) -> Result<bool> {
         let attributes = self.xattrs_self()?;
         let opaque = |(name, value): &(Vec<u8>, Vec<u8>)| name == marks.opaque() && value == b"y";
         Ok(attributes.iter().any(opaque))
@@ -106,7 +106,7 @@ impl Dir {
     /// # Errors
     ///
     /// Fails if they cannot be read or removed.
-    pub fn remove_other_marks(&self, name: &[u8], marks: MarkNamespace) -> Result<()> {
+    pub fn remove_other_marks(&self, name: &[u8], marks: XattrNamespace) -> Result<()> {
         let attributes = match name {
             b"" => self.xattrs_self()?,
             name => self.xattrs(name)?,
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn attributes_of_images_never_look_like_marks() {
-        for marks in [MarkNamespace::Trusted, MarkNamespace::User] {
+        for marks in [XattrNamespace::Trusted, XattrNamespace::User] {
             for name in ["opaque", "redirect", "overlay.opaque", "overlay."] {
                 let name = [marks.prefix(), name.as_bytes()].concat();
                 let stored = marks.escape(name.clone());
@@ -141,7 +141,7 @@ mod tests {
             assert_eq!(marks.unescape(marks.opaque().to_vec()), None);
         }
         let other = b"user.overlay.opaque".to_vec();
-        assert_eq!(MarkNamespace::Trusted.escape(other.clone()), other);
-        assert_eq!(MarkNamespace::Trusted.mark(&other), None);
+        assert_eq!(XattrNamespace::Trusted.escape(other.clone()), other);
+        assert_eq!(XattrNamespace::Trusted.mark(&other), None);
     }
 }

@@ -28,7 +28,7 @@
 //! | `staging.rs` | a directory that becomes visible at the end, or not at all |
 //! | `stale.rs` | staging directories that dead processes left |
 //! | `live.rs` | those that this process has in the making |
-//! | `fault.rs` | places at which tests have a process die |
+//! | `failpoint.rs` | places where tests make a process crash |
 //! | `atomic.rs` | a file that is replaced whole |
 //! | `input.rs` | a file of the user's, read as a stream |
 //! | `output.rs` | an open file that the process was started with, to write to |
@@ -48,7 +48,7 @@ pub mod copy;
 pub mod dedupe;
 pub mod descent;
 mod dir;
-pub mod fault;
+pub mod failpoint;
 mod file;
 mod idmap;
 pub mod input;
@@ -86,7 +86,7 @@ pub use descent::Descent;
 pub use dir::{Access, Dir, escape_name};
 pub use file::FileWriter;
 pub use idmap::{IdMap, IdRange, MapOptions};
-pub use marks::MarkNamespace;
+pub use marks::XattrNamespace;
 pub use metadata::{Inode, Metadata, Refused, Rules, Times};
 pub use named_ids::{Owners, map_named_ids};
 pub use reader::{FileReader, hash_file, sha256_of_file};

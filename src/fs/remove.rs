@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, StatxFlags};
 use rustix::io::Errno;
 
 use super::dir::Dir;
-use super::fault;
+use super::failpoint;
 use super::stat::InodeId;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -21,7 +21,7 @@ impl Dir {
     pub fn remove_all(&self, name: &[u8]) -> Result<()> {
         match rustix::fs::unlinkat(self, name, AtFlags::empty()) {
             Ok(()) => {
-                fault::point("removed");
+                failpoint::hit("removed");
                 return Ok(());
             }
             Err(Errno::NOENT) => return Ok(()),
@@ -29,7 +29,7 @@ impl Dir {
             Err(Errno::ISDIR | Errno::PERM) => {}
             Err(errno) => return Err(self.fail("remove", name)(errno)),
         }
-        fault::point("remove");
+        failpoint::hit("remove");
         let mount = Mount::of(self)?;
         // Nothing bounds the depth: neither the stack nor the descriptors may be used up by it.
         let mut above: Vec<Emptying> = Vec::new();
@@ -64,7 +64,7 @@ impl Dir {
     fn remove_emptied(&self, name: &[u8]) -> Result<()> {
         match rustix::fs::unlinkat(self, name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => {
-                fault::point("removed");
+                failpoint::hit("removed");
                 Ok(())
             }
             Err(errno) => Err(self.fail("remove directory", name)(errno)),

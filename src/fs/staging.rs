@@ -12,7 +12,7 @@ use rustix::fs::FlockOperation;
 
 use super::atomic::{rename_new, sync_dir};
 use super::dir::{Access, Dir};
-use super::fault;
+use super::failpoint;
 use super::live::{self, Live};
 use super::names::unique_name;
 use super::stale::{self, JOURNAL};
@@ -54,11 +54,11 @@ impl Staging {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             };
-            fault::point("staging-unlocked");
+            failpoint::hit("staging-unlocked");
             let lock = FlockOperation::NonBlockingLockExclusive;
             let locked = rustix::fs::flock(dir.as_fd(), lock);
             if locked.is_ok() && dir.stat_self()?.nlink > 0 {
-                fault::point("staging");
+                failpoint::hit("staging");
                 return Ok(Self {
                     parent,
                     name: Some(name),
@@ -259,7 +259,7 @@ impl MadeDirs {
             match std::fs::create_dir(path) {
                 Ok(()) => {
                     made.0.push(path.to_owned());
-                    fault::point("directory-made");
+                    failpoint::hit("directory-made");
                 }
                 // `a/../b`, or somebody else was faster.
                 Err(error)

@@ -33,7 +33,7 @@ impl InodeIndex {
 
 /// What tells later whether an inode is still the same and nobody has touched it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Witness {
+pub struct StatStamp {
     /// Identity.
     pub id: InodeId,
     /// Time of the last change of anything.
@@ -42,7 +42,7 @@ pub struct Witness {
     pub rdev: (u32, u32),
 }
 
-impl Witness {
+impl StatStamp {
     /// That of an inode as it is now.
     pub fn of(stat: &Stat) -> Self {
         Self {
@@ -77,7 +77,7 @@ pub struct Inode {
     /// Extended attributes, sorted.
     pub xattrs: Xattrs,
     /// From the last look at it, if it has not been changed since.
-    pub witness: Option<Witness>,
+    pub stat_stamp: Option<StatStamp>,
 }
 
 impl Inode {
@@ -94,7 +94,7 @@ impl Inode {
             link: Box::default(),
             sha256: None,
             xattrs: Xattrs::new(),
-            witness: Some(Witness::of(stat)),
+            stat_stamp: Some(StatStamp::of(stat)),
         }
     }
 }
@@ -254,8 +254,8 @@ impl Tree {
             .map(|(name, node)| (&**name, *node))
     }
 
-    /// The names without a witness that are no directories: path of the directory, and name; sorted by these.
-    pub fn unwitnessed(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+    /// The names without a stat stamp that are no directories: path of the directory, and name; sorted by these.
+    pub fn unstamped(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut found = Vec::new();
         let mut pending = vec![(Vec::new(), Self::ROOT)];
         while let Some((path, dir)) = pending.pop() {
@@ -264,7 +264,7 @@ impl Tree {
                 if inode.kind == InodeKind::Directory {
                     let separator = if path.is_empty() { &b""[..] } else { b"/" };
                     pending.push(([&path, separator, name].concat(), node));
-                } else if inode.witness.is_none() {
+                } else if inode.stat_stamp.is_none() {
                     found.push((path.clone(), name.to_vec()));
                 }
             }
@@ -323,7 +323,7 @@ impl Tree {
         self.mark_written(id);
         let inode = self.inode_mut(id);
         inode.nlink += 1;
-        inode.witness = None;
+        inode.stat_stamp = None;
         id
     }
 
@@ -383,7 +383,7 @@ impl Tree {
         let inode = &mut self.inodes[place];
         if inode.kind != InodeKind::Directory {
             inode.nlink = inode.nlink.saturating_sub(1);
-            inode.witness = None;
+            inode.stat_stamp = None;
         }
         let count = &mut self.name_counts[place];
         *count = count.saturating_sub(1);
@@ -418,7 +418,7 @@ mod tests {
             link: Box::default(),
             sha256: None,
             xattrs: Vec::new(),
-            witness: None,
+            stat_stamp: None,
         }
     }
 

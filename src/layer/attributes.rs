@@ -6,7 +6,7 @@ use crate::archive::{Entry, EntryKind};
 use crate::error::Result;
 use crate::fs::xattr::{self, ROOTLESS_OWNER, Xattrs};
 use crate::fs::{
-    InodeKind, MapOptions, MarkNamespace, Metadata, Refused, Rules, Times, escape_name, probe,
+    InodeKind, MapOptions, Metadata, Refused, Rules, Times, XattrNamespace, escape_name, probe,
 };
 use crate::progress::Progress;
 
@@ -31,7 +31,7 @@ pub(super) struct Translator<'a> {
     progress: &'a dyn Progress,
     in_user_namespace: bool,
     /// The attributes of overlayfs that images must not get at.
-    marks: Option<MarkNamespace>,
+    marks: Option<XattrNamespace>,
     /// What has been warned of in this layer: the same cause is told once.
     warned: BTreeSet<Vec<u8>>,
 }
@@ -48,7 +48,7 @@ impl<'a> Translator<'a> {
     }
 
     /// Stores attributes that overlayfs would take for its own under other names.
-    pub(super) fn escaping(self, marks: MarkNamespace) -> Self {
+    pub(super) fn escaping(self, marks: XattrNamespace) -> Self {
         Self {
             marks: Some(marks),
             ..self

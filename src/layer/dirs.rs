@@ -4,7 +4,7 @@
 //! and put back when the layer is through; a directory that has an entry of its own gets that entry's metadata then.
 //! Each directory is hence written to once a layer, deepest first, whatever the order of the archive. What waits is
 //! keyed by the one path of a directory without symbolic links in it, because it may be reached by several spellings;
-//! what waits for directories that are gone again is dropped from time to time (`waiting.rs`).
+//! what waits for directories that are gone again is dropped from time to time (`deferred.rs`).
 
 use std::cell::Cell;
 use std::num::NonZeroUsize;
@@ -13,12 +13,12 @@ use std::rc::Rc;
 use lru::LruCache;
 
 use super::attributes::Translator;
+use super::deferred::{DeferredDirMetadata, Pending};
 use super::notes::IMPLIED;
 use super::stacked::Stacked;
-use super::waiting::{Pending, Waiting};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::names::join;
-use crate::fs::tree::{self, NodeId, Tree, Witness};
+use crate::fs::tree::{self, NodeId, StatStamp, Tree};
 use crate::fs::{Dir, Inode, InodeId, InodeKind, Metadata, Resolved, Root, Stat, Times, probe};
 
 /// How many directories stay open. Archives come directory by directory, so a few times the depth of a tree will do.
@@ -74,7 +74,7 @@ pub(super) struct Dirs<'a> {
     open: LruCache<Box<[u8]>, Rc<OpenDir>>,
     /// The directory that was asked for last: mostly the one that is asked for next.
     last: Option<(Vec<u8>, Rc<OpenDir>)>,
-    waiting: Waiting,
+    waiting: DeferredDirMetadata,
     /// Whether the tree is to say what the directories are like.
     record: bool,
     /// Whether a default ACL may exist anywhere in the root.
@@ -89,7 +89,7 @@ impl<'a> Dirs<'a> {
             root,
             open: LruCache::new(open_dirs()),
             last: None,
-            waiting: Waiting::new(),
+            waiting: DeferredDirMetadata::new(),
             record,
             acls_possible,
             stacked: None,
@@ -229,7 +229,7 @@ impl<'a> Dirs<'a> {
         translator: &mut Translator<'_>,
     ) -> Result<()> {
         self.forget();
-        let waiting = std::mem::replace(&mut self.waiting, Waiting::new());
+        let waiting = std::mem::replace(&mut self.waiting, DeferredDirMetadata::new());
         let mut pending = waiting.into_vec();
         let depth = |path: &[u8]| {
             path.split(|&byte| byte == b'/')
@@ -279,7 +279,7 @@ impl<'a> Dirs<'a> {
         tree: &mut Tree,
         translator: &Translator<'_>,
     ) -> Result<()> {
-        for (path, name) in tree.unwitnessed() {
+        for (path, name) in tree.unstamped() {
             let Some(dir) = self.get(&path, Missing::Leave, tree, translator)? else {
                 continue;
             };
@@ -287,12 +287,12 @@ impl<'a> Dirs<'a> {
                 continue;
             };
             // Another name of the same inode may have been first.
-            if tree.inode(node).witness.is_none()
+            if tree.inode(node).stat_stamp.is_none()
                 && let Some(stat) = dir.dir.try_stat(&name)?
             {
                 let inode = tree.inode_mut(node);
                 inode.nlink = stat.nlink;
-                inode.witness = Some(Witness::of(&stat));
+                inode.stat_stamp = Some(StatStamp::of(&stat));
             }
         }
         self.forget();
@@ -329,7 +329,7 @@ fn apply(
     Ok(())
 }
 
-fn touch(waiting: &mut Waiting, dir: &Dir, path: &[u8]) -> Result<()> {
+fn touch(waiting: &mut DeferredDirMetadata, dir: &Dir, path: &[u8]) -> Result<()> {
     let stat = dir.stat_self()?;
     if waiting.is_for(path, stat.id) {
         return Ok(());
@@ -405,7 +405,7 @@ fn unknown_directory() -> tree::Inode {
         link: Box::default(),
         sha256: None,
         xattrs: Vec::new(),
-        witness: None,
+        stat_stamp: None,
     }
 }
 
@@ -418,7 +418,7 @@ pub(super) fn directory_record(metadata: &Metadata, stat: &Stat) -> tree::Inode 
         gid,
         mode,
         mtime: metadata.times.mtime,
-        witness: None,
+        stat_stamp: None,
         ..tree::Inode::of(stat)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Such a link takes memory but nothing on disk, so that nothing else would end an archive full of them.
 
-use super::changeset::LinkBelow;
+use super::lower_dependencies::LinkBelow;
 use crate::archive::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::escape_name;

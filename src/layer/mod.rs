@@ -13,7 +13,7 @@
 //! open and their metadata kept for the end of the layer by `dirs.rs`; `attributes.rs` says what metadata an entry
 //! means on disk, `whiteout.rs` which names are whiteouts.
 //!
-//! A layer can also be unpacked without those below it, in the form that overlayfs stacks (`changeset.rs`): by the same
+//! A layer can also be unpacked without those below it, in the form that overlayfs stacks (`lower_dependencies.rs`): by the same
 //! applier, which then keeps account of what it cannot know yet (`stacked.rs`).
 //!
 //! `view/` gives the same steps to a tree in memory instead of a disk, for whoever wants to look into layers, compare
@@ -27,13 +27,14 @@
 
 mod apply;
 mod attributes;
-mod changeset;
 mod consumer;
+mod deferred;
 mod dirs;
 mod forward_links;
 mod frame;
 mod generate;
 mod keep;
+mod lower_dependencies;
 mod notes;
 mod options;
 mod path;
@@ -43,16 +44,15 @@ mod standalone;
 #[cfg(test)]
 mod tests;
 pub mod view;
-mod waiting;
 mod whiteout;
 
-pub use changeset::{Changeset, ImpliedDir, LinkBelow};
 pub(crate) use generate::generate_insert_layer_on;
 pub use generate::{
     GenerateOptions, InsertOptions, Insertion, Packed, generate_insert_layer, generate_layer,
     generate_linked_layer,
 };
 pub(crate) use keep::{IndexReader, KeepTo, Kept, index_of, keep_layer};
+pub use lower_dependencies::{ImpliedDir, LinkBelow, LowerDependencies};
 pub use options::ApplyOptions;
 pub(crate) use path::relative_path;
 pub use path::{ROOTFS_NAME, clean_path};

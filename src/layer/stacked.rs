@@ -10,13 +10,13 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::changeset::{Changeset, LinkBelow};
+use super::lower_dependencies::{LinkBelow, LowerDependencies};
 use super::notes::{FRESH, IMPLIED, OPAQUE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::names::join;
 use crate::fs::names::parents;
 use crate::fs::tree::{NodeId, Tree};
-use crate::fs::{InodeKind, MarkNamespace};
+use crate::fs::{InodeKind, XattrNamespace};
 
 /// How many names a layer may hide, and how many bytes they may have together: names of nothing, which nothing else bounds.
 const MAX_COUNT: usize = 1_000_000;
@@ -24,7 +24,7 @@ const MAX_SIZE: usize = 64 << 20;
 
 /// A layer that is unpacked without those below it.
 pub(super) struct Stacked {
-    marks: MarkNamespace,
+    marks: XattrNamespace,
     /// Paths that lower layers have lost by a whiteout. Some may be below others, or in the layer by now.
     gone: HashSet<Box<[u8]>>,
     /// Directories without entries of their own that something was made or hidden in, and that are gone.
@@ -38,11 +38,11 @@ pub(super) struct Stacked {
     pub links_below: Vec<LinkBelow>,
     pub whiteouts: Vec<Vec<u8>>,
     /// At the end, what the layer says.
-    pub changeset: Changeset,
+    pub changeset: LowerDependencies,
 }
 
 impl Stacked {
-    pub(super) fn new(marks: MarkNamespace) -> Self {
+    pub(super) fn new(marks: XattrNamespace) -> Self {
         Self {
             marks,
             gone: HashSet::new(),
@@ -52,7 +52,7 @@ impl Stacked {
             needs_below: false,
             links_below: Vec::new(),
             whiteouts: Vec::new(),
-            changeset: Changeset::default(),
+            changeset: LowerDependencies::default(),
         }
     }
 
@@ -180,13 +180,13 @@ impl Stacked {
     pub(super) fn finish_layer(&mut self, tree: &Tree) -> Result<()> {
         let whiteouts = std::mem::take(&mut self.whiteouts);
         let links_below = std::mem::take(&mut self.links_below);
-        self.changeset = Changeset {
+        self.changeset = LowerDependencies {
             needs_below: self.needs_below,
             passed: std::mem::take(&mut self.passed)
                 .into_iter()
                 .map(<[u8]>::into_vec)
                 .collect(),
-            ..Changeset::of(tree, whiteouts, links_below)?
+            ..LowerDependencies::of(tree, whiteouts, links_below)?
         };
         Ok(())
     }

@@ -3,12 +3,12 @@
 use oci_cas::Algorithm;
 
 use super::apply::Applier;
-use super::changeset::Changeset;
+use super::lower_dependencies::LowerDependencies;
 use super::options::ApplyOptions;
 use super::pipeline::{Applied, LayerSource, drive, run};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::tree::Tree;
-use crate::fs::{MarkNamespace, Root};
+use crate::fs::{Root, XattrNamespace};
 use crate::progress::Progress;
 
 /// A layer that was unpacked by itself, and what it says about those below it.
@@ -19,11 +19,11 @@ pub struct UnpackedLayer {
     /// What is on disk, as it is there, without whiteouts.
     pub tree: Tree,
     /// What it says about the layers below.
-    pub changeset: Changeset,
+    pub changeset: LowerDependencies,
 }
 
 /// Unpacks a layer by itself, in the form that overlayfs stacks: stacked over the layers below, after what
-/// [`Changeset`] tells about has been put right, it is what [`apply_layers`](super::apply_layers) makes of them.
+/// [`LowerDependencies`] tells about has been put right, it is what [`apply_layers`](super::apply_layers) makes of them.
 ///
 /// The root must be empty and nobody else's. `marks` says which attributes the kernel is going to read; those of the
 /// image that have such names are stored escaped. The stream is hashed by `algorithm`. Whatever `options` say, the record
@@ -31,7 +31,7 @@ pub struct UnpackedLayer {
 ///
 /// ```
 /// use oci_bundle::cas::Algorithm;
-/// use oci_bundle::fs::{Access, MarkNamespace, Root};
+/// use oci_bundle::fs::{Access, XattrNamespace, Root};
 /// use oci_bundle::layer::{ApplyOptions, LayerSource, unpack_changeset};
 /// use oci_bundle::progress::Silent;
 ///
@@ -55,7 +55,7 @@ pub struct UnpackedLayer {
 /// // The empty archive: two blocks of zeros.
 /// let source = Empty(std::io::repeat(0).take(1024));
 /// let options = ApplyOptions::default();
-/// let layer = unpack_changeset(source, Algorithm::Sha256, &root, &options, MarkNamespace::User, &Silent)?;
+/// let layer = unpack_changeset(source, Algorithm::Sha256, &root, &options, XattrNamespace::User, &Silent)?;
 /// assert_eq!((layer.applied.size, layer.changeset.files), (1024, 1));
 /// # Ok(())
 /// # }
@@ -64,7 +64,7 @@ pub struct UnpackedLayer {
 /// # Errors
 ///
 /// Fails as [`unpack_layer`](super::unpack_layer) does, except where only the layers below tell what a path or the target
-/// of a hard link is ([`Changeset::needs_below`]); if the root is not empty, or
+/// of a hard link is ([`LowerDependencies::needs_below`]); if the root is not empty, or
 /// [`keep_dirlinks`](ApplyOptions::keep_dirlinks) is asked for, which needs the layers below
 /// ([`ErrorKind::InvalidInput`]); if the layer has a device that overlayfs takes for a whiteout
 /// ([`ErrorKind::Unsupported`]); and if it says more about the layers below than there are limits for
@@ -74,7 +74,7 @@ pub fn unpack_changeset(
     algorithm: Algorithm,
     root: &Root,
     options: &ApplyOptions,
-    marks: MarkNamespace,
+    marks: XattrNamespace,
     progress: &dyn Progress,
 ) -> Result<UnpackedLayer> {
     if options.keep_dirlinks {

@@ -14,7 +14,7 @@ use super::baseline::{Baseline, Old, OldChildren};
 use super::index::Reference;
 use super::manifest::MAX_PATH;
 use super::record::{Record, Recorder};
-use crate::fs::tree::Witness;
+use crate::fs::tree::StatStamp;
 use crate::fs::xattr::Xattrs;
 use crate::fs::{Change, ChangeKind, Dir, InodeId, InodeKind, Stat, hash_file, sha256_of_file};
 use crate::{Error, ErrorKind, Result, ResultExt};
@@ -235,7 +235,7 @@ impl<'a> Walk<'a> {
         if let Some(recorder) = &mut self.recorder {
             seen.read_attributes(place)
                 .context(|| describe(&self.path))?;
-            recorder.enter(name, &seen.attributes(), Some(&Witness::of(&seen.stat)));
+            recorder.enter(name, &seen.attributes(), Some(&StatStamp::of(&seen.stat)));
         }
         let children = old.map_or(OldChildren::None, |old| old.children());
         self.merge(dir, children)
@@ -334,12 +334,12 @@ impl<'a> Walk<'a> {
         if lacks_digest && !is_packed {
             seen.sha256 = Some(self.hash(place.dir, name, &seen.stat, false)?);
         }
-        let witness = Witness::of(&seen.stat);
+        let stat_stamp = StatStamp::of(&seen.stat);
         if let Some(recorder) = &mut self.recorder {
             if lacks_digest && is_packed {
-                recorder.pending_leaf(&self.path, name, &seen.attributes(), &witness);
+                recorder.pending_leaf(&self.path, name, &seen.attributes(), &stat_stamp);
             } else {
-                recorder.leaf(name, &seen.attributes(), Some(&witness));
+                recorder.leaf(name, &seen.attributes(), Some(&stat_stamp));
             }
         }
         Ok(())

@@ -8,7 +8,7 @@
 use super::index::{self, Reference};
 use super::node::{self, Nodes, Stamp};
 use super::{Attributes, Header, UMOCI_KEYWORDS, Writer};
-use crate::fs::tree::Witness;
+use crate::fs::tree::StatStamp;
 use crate::fs::{InodeId, InodeKind};
 use crate::{Error, ErrorKind, Result, ResultExt};
 use sha2::{Digest, Sha256};
@@ -55,15 +55,25 @@ impl Recorder {
         }
     }
 
-    /// Opens a directory. Without a witness it is recorded, but never known to be unchanged.
-    pub fn enter(&mut self, name: &[u8], attributes: &Attributes<'_>, witness: Option<&Witness>) {
-        let place = self.append(name, attributes, witness);
+    /// Opens a directory. Without a stat stamp it is recorded, but never known to be unchanged.
+    pub fn enter(
+        &mut self,
+        name: &[u8],
+        attributes: &Attributes<'_>,
+        stat_stamp: Option<&StatStamp>,
+    ) {
+        let place = self.append(name, attributes, stat_stamp);
         self.open.push(place);
     }
 
     /// Takes anything but a directory, as [`enter`](Self::enter) does.
-    pub fn leaf(&mut self, name: &[u8], attributes: &Attributes<'_>, witness: Option<&Witness>) {
-        self.append(name, attributes, witness);
+    pub fn leaf(
+        &mut self,
+        name: &[u8],
+        attributes: &Attributes<'_>,
+        stat_stamp: Option<&StatStamp>,
+    ) {
+        self.append(name, attributes, stat_stamp);
     }
 
     /// Takes a regular file at a path whose digest is told later, to [`Record::packed`].
@@ -72,13 +82,13 @@ impl Recorder {
         path: &[u8],
         name: &[u8],
         attributes: &Attributes<'_>,
-        witness: &Witness,
+        stat_stamp: &StatStamp,
     ) {
-        let place = self.append(name, attributes, Some(witness));
+        let place = self.append(name, attributes, Some(stat_stamp));
         self.pending.push(Pending {
             path: path.to_vec(),
             place,
-            shared: (attributes.nlink > 1).then_some(witness.id),
+            shared: (attributes.nlink > 1).then_some(stat_stamp.id),
             is_known: false,
         });
     }
@@ -113,13 +123,13 @@ impl Recorder {
         &mut self,
         name: &[u8],
         attributes: &Attributes<'_>,
-        witness: Option<&Witness>,
+        stat_stamp: Option<&StatStamp>,
     ) -> usize {
-        let stamp = witness.and_then(|known| Stamp::new(known.id, known.ctime, self.device));
+        let stamp = stat_stamp.and_then(|known| Stamp::new(known.id, known.ctime, self.device));
         if let (None, Some(stamp)) = (self.base, stamp) {
             self.base = Some(stamp.ctime);
         }
-        let rdev = witness.map_or((0, 0), |known| known.rdev);
+        let rdev = stat_stamp.map_or((0, 0), |known| known.rdev);
         let base = self.base.unwrap_or(0);
         node::append(&mut self.body, name, attributes, stamp, rdev, base)
     }

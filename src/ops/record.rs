@@ -97,16 +97,20 @@ pub(super) fn header(rootfs: &Path) -> Header {
 
 fn record(tree: &Tree) -> Result<Record> {
     let root = tree.inode(Tree::ROOT);
-    // Without a witness of the root nothing is on the device, and nothing is proven.
-    let device = root.witness.map_or(0, |witness| witness.id.dev);
+    // Without a stat stamp of the root nothing is on the device, and nothing is proven.
+    let device = root.stat_stamp.map_or(0, |stat_stamp| stat_stamp.id.dev);
     let mut recorder = Recorder::new(device);
-    recorder.enter(b".", &attributes(tree, Tree::ROOT), root.witness.as_ref());
+    recorder.enter(
+        b".",
+        &attributes(tree, Tree::ROOT),
+        root.stat_stamp.as_ref(),
+    );
     // By hand, not by calls: a tree may be deeper than the stack.
     let mut levels = vec![subdirectories(&mut recorder, tree, Tree::ROOT)];
     while let Some(level) = levels.last_mut() {
         if let Some((name, dir)) = level.pop() {
-            let witness = tree.inode(dir).witness.as_ref();
-            recorder.enter(name, &attributes(tree, dir), witness);
+            let stat_stamp = tree.inode(dir).stat_stamp.as_ref();
+            recorder.enter(name, &attributes(tree, dir), stat_stamp);
             levels.push(subdirectories(&mut recorder, tree, dir));
         } else {
             recorder.leave();
@@ -128,7 +132,7 @@ fn subdirectories<'t>(
         if inode.kind == InodeKind::Directory {
             subdirectories.push((name, node));
         } else {
-            recorder.leaf(name, &attributes(tree, node), inode.witness.as_ref());
+            recorder.leaf(name, &attributes(tree, node), inode.stat_stamp.as_ref());
         }
     }
     subdirectories.reverse();

@@ -1,7 +1,7 @@
 //! What overlayfs shows of a stack of directories, and what an upper directory has changed, both found without a mount.
 //!
 //! [`Stack`] is the merged view; [`changes()`] tells an upper directory from what is below it. Whiteouts and opaque
-//! directories are the kernel's; which attributes it uses is said by [`MarkNamespace`](crate::fs::MarkNamespace), which
+//! directories are the kernel's; which attributes it uses is said by [`XattrNamespace`](crate::fs::XattrNamespace), which
 //! stays in [`fs`](crate::fs) because mounts are made with it.
 
 mod changes;

@@ -25,7 +25,7 @@ use lru::LruCache;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::mount::Lowers;
 use crate::fs::names::{join, split};
-use crate::fs::{Dir, InodeId, InodeKind, MarkNamespace, Stat, escape_name, probe};
+use crate::fs::{Dir, InodeId, InodeKind, Stat, XattrNamespace, escape_name, probe};
 
 mod found;
 mod marks;
@@ -60,7 +60,7 @@ type LayerPath = (usize, Box<[u8]>);
 #[derive(Debug)]
 struct Shared {
     layers: Layers,
-    marks: MarkNamespace,
+    marks: XattrNamespace,
     open: RefCell<LruCache<LayerPath, Rc<Dir>>>,
     merged: RefCell<LruCache<Box<[u8]>, Parts>>,
 }
@@ -92,17 +92,17 @@ enum Here {
 
 impl Stack {
     /// Lays directories over each other, the topmost first, with the marks of one namespace.
-    pub fn new(layers: Vec<Dir>, marks: MarkNamespace) -> Self {
+    pub fn new(layers: Vec<Dir>, marks: XattrNamespace) -> Self {
         let layers = layers.into_iter().map(Rc::new).collect();
         Self::with(Layers::Held(layers), marks)
     }
 
     /// Stacks directories that are opened one at a time.
-    pub(crate) fn over(layers: impl Lowers + 'static, marks: MarkNamespace) -> Self {
+    pub(crate) fn over(layers: impl Lowers + 'static, marks: XattrNamespace) -> Self {
         Self::with(Layers::Named(Box::new(layers)), marks)
     }
 
-    fn with(layers: Layers, marks: MarkNamespace) -> Self {
+    fn with(layers: Layers, marks: XattrNamespace) -> Self {
         let open_dirs = OPEN_DIRS.min(probe::max_open_files() / 4);
         let open_dirs = NonZeroUsize::new(open_dirs).unwrap_or(NonZeroUsize::MIN);
         let shared = Shared {
@@ -117,7 +117,7 @@ impl Stack {
     }
 
     /// The namespace of the marks in the layers.
-    pub fn marks(&self) -> MarkNamespace {
+    pub fn marks(&self) -> XattrNamespace {
         self.shared.marks
     }
 

@@ -29,7 +29,7 @@ const MAX_FILTER: usize = 4096;
 /// How often it is seen whether somebody who watches is still there.
 const WATCH_PAUSE: Duration = Duration::from_secs(30);
 
-type Answer<T> = Result<T, Status>;
+type Support<T> = Result<T, Status>;
 
 /// Says that something from the wire is beyond a limit.
 fn bound(what: &str, count: usize, limit: usize) -> Done<()> {
@@ -57,7 +57,7 @@ pub(super) async fn prepare(
     root: Root,
     request: wire::PrepareRequest,
     _: Caller,
-) -> Answer<wire::MountsResponse> {
+) -> Support<wire::MountsResponse> {
     let is_for_layer = request.labels.contains_key("containerd.io/snapshot.ref");
     let reuse = if is_for_layer {
         let says_layer = request
@@ -80,7 +80,7 @@ pub(super) async fn view(
     root: Root,
     request: wire::PrepareRequest,
     _: Caller,
-) -> Answer<wire::MountsResponse> {
+) -> Support<wire::MountsResponse> {
     make(root, Kind::View, request, None).await
 }
 
@@ -89,7 +89,7 @@ async fn make(
     kind: Kind,
     request: wire::PrepareRequest,
     reuse: Option<Reuse>,
-) -> Answer<wire::MountsResponse> {
+) -> Support<wire::MountsResponse> {
     tracing::debug!(?kind, key = request.key, parent = request.parent, "make");
     blocking(move || {
         let options = options(request.labels, "")?;
@@ -107,7 +107,7 @@ pub(super) async fn mounts(
     root: Root,
     request: wire::KeyRequest,
     _: Caller,
-) -> Answer<wire::MountsResponse> {
+) -> Support<wire::MountsResponse> {
     blocking(move || {
         let mounts = to_wire(root.engine.mounts(&request.key)?)?;
         Ok(wire::MountsResponse { mounts })
@@ -119,7 +119,7 @@ pub(super) async fn commit(
     root: Root,
     request: wire::CommitRequest,
     _: Caller,
-) -> Answer<wire::Empty> {
+) -> Support<wire::Empty> {
     tracing::debug!(name = request.name, key = request.key, "commit");
     blocking(move || {
         let options = options(request.labels, &request.parent)?;
@@ -133,7 +133,7 @@ pub(super) async fn remove(
     root: Root,
     request: wire::KeyRequest,
     _: Caller,
-) -> Answer<wire::Empty> {
+) -> Support<wire::Empty> {
     tracing::debug!(key = request.key, "remove");
     let delete = blocking(move || root.engine.remove(&request.key)).await?;
     // Nobody waits for that.
@@ -145,7 +145,7 @@ pub(super) async fn stat(
     root: Root,
     request: wire::KeyRequest,
     _: Caller,
-) -> Answer<wire::InfoResponse> {
+) -> Support<wire::InfoResponse> {
     blocking(move || Ok(answer(root.engine.snapshots()?.stat(&request.key)?))).await
 }
 
@@ -174,7 +174,7 @@ pub(super) async fn update(
     root: Root,
     request: wire::UpdateRequest,
     _: Caller,
-) -> Answer<wire::InfoResponse> {
+) -> Support<wire::InfoResponse> {
     blocking(move || {
         let Some(info) = request.info else {
             let message = "update a snapshot: it is not said which one";
@@ -202,7 +202,7 @@ pub(super) async fn list(
     root: Root,
     request: wire::ListRequest,
     _: Caller,
-) -> Answer<BoxStream<wire::ListResponse>> {
+) -> Support<BoxStream<wire::ListResponse>> {
     let found = blocking(move || {
         bound("filters", request.filters.len(), MAX_FILTERS)?;
         let length = request.filters.iter().map(String::len).sum();
@@ -223,7 +223,7 @@ pub(super) async fn usage(
     root: Root,
     request: wire::KeyRequest,
     _: Caller,
-) -> Answer<wire::UsageResponse> {
+) -> Support<wire::UsageResponse> {
     blocking(move || {
         let usage = root.engine.usage(&request.key)?;
         Ok(wire::UsageResponse {
@@ -234,7 +234,7 @@ pub(super) async fn usage(
     .await
 }
 
-pub(super) async fn cleanup(root: Root, _: wire::KeyRequest, _: Caller) -> Answer<wire::Empty> {
+pub(super) async fn cleanup(root: Root, _: wire::KeyRequest, _: Caller) -> Support<wire::Empty> {
     let engine = Arc::clone(&root.engine);
     if let Some(collect) = blocking(move || engine.cleanup()).await? {
         drop(tokio::task::spawn_blocking(collect));
@@ -250,7 +250,7 @@ pub(super) async fn check(
     _: Root,
     request: wire::HealthRequest,
     _: Caller,
-) -> Answer<wire::HealthResponse> {
+) -> Support<wire::HealthResponse> {
     if is_served(&request.service) {
         let status = status::SERVING;
         return Ok(wire::HealthResponse { status });
@@ -264,7 +264,7 @@ pub(super) async fn watch(
     root: Root,
     request: wire::HealthRequest,
     _: Caller,
-) -> Answer<BoxStream<wire::HealthResponse>> {
+) -> Support<BoxStream<wire::HealthResponse>> {
     let (sender, receiver) = mpsc::channel(2);
     let first = if is_served(&request.service) {
         status::SERVING

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::mounts::{Places, sweep};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{IdMap, IdRange, fault};
+use crate::fs::{IdMap, IdRange, failpoint};
 use crate::image::DiffId;
 use crate::snapshots::engine::{Purpose, target_of};
 use crate::snapshots::{
@@ -16,7 +16,7 @@ use crate::snapshots::{
     upper_of,
 };
 use crate::store::names::RecordCache;
-use crate::store::trash::Thrown;
+use crate::store::trash::TrashEntry;
 use crate::store::{GcOptions, Key, Reason, Store, StoreOptions};
 
 /// Labels of containerd's.
@@ -119,7 +119,7 @@ impl Engine {
                 (Some(layer), Reuse::Existing) => {
                     let name = own_name(&target.to_string(), parent);
                     snapshots.commit_known(&name, parent, &layer, options)?;
-                    fault::point("serve-existing");
+                    failpoint::hit("serve-existing");
                     let message = format!("layer {layer} is there, in snapshot {name:?}");
                     return Err(Error::new(ErrorKind::AlreadyExists, message));
                 }
@@ -128,7 +128,7 @@ impl Engine {
             }
         }
         let mounts = snapshots.make_for(kind, key, parent, options, &purpose);
-        fault::point("serve-prepared");
+        failpoint::hit("serve-prepared");
         self.places.shorten(&self.store, mounts?)
     }
 
@@ -148,7 +148,7 @@ impl Engine {
         let thrown = self.snapshots()?.take(key)?;
         self.forget_usage(key);
         Ok(move || {
-            if let Some(Err(error)) = thrown.map(Thrown::empty) {
+            if let Some(Err(error)) = thrown.map(TrashEntry::empty) {
                 tracing::warn!(error = error.chain(), "what was removed stays in the trash");
             }
         })

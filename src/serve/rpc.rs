@@ -22,7 +22,7 @@ use super::{api, diff};
 /// The largest message that is read, in bytes.
 const MAX_MESSAGE: usize = 1 << 20;
 
-type Answer<T> = Pin<Box<dyn Future<Output = Result<T, Status>> + Send>>;
+type Support<T> = Pin<Box<dyn Future<Output = Result<T, Status>> + Send>>;
 
 /// A function that answers one kind of call.
 struct Handler<F> {
@@ -33,7 +33,7 @@ struct Handler<F> {
 
 impl<F> Handler<F> {
     /// Starts the function, and tells of it when it ends.
-    fn start<Q, R, A>(&self, request: Request<Q>) -> Answer<R>
+    fn start<Q, R, A>(&self, request: Request<Q>) -> Support<R>
     where
         F: Fn(Root, Q, Caller) -> A,
         A: Future<Output = Result<R, Status>> + Send + 'static,
@@ -65,7 +65,7 @@ where
     R: 'static,
 {
     type Response = R;
-    type Future = Answer<Response<R>>;
+    type Future = Support<Response<R>>;
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
         let answer = self.start(request);
@@ -84,7 +84,7 @@ where
 {
     type Response = R;
     type ResponseStream = BoxStream<R>;
-    type Future = Answer<Response<BoxStream<R>>>;
+    type Future = Support<Response<BoxStream<R>>>;
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
         let answer = self.0.start(request);

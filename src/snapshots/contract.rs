@@ -76,7 +76,7 @@ pub trait Snapshotter: Sync {
     ///
     /// [`KeyExists`](crate::store::Reason::KeyExists) if something has that name;
     /// [`KeyUnknown`](crate::store::Reason::KeyUnknown) if there is no such parent,
-    /// [`ParentNotMounted`](crate::store::Reason::ParentNotMounted) if it is not committed. Nothing is made then.
+    /// [`ParentNotCommitted`](crate::store::Reason::ParentNotCommitted) if it is not committed. Nothing is made then.
     fn prepare(
         &self,
         key: &str,
@@ -105,7 +105,7 @@ pub trait Snapshotter: Sync {
     /// [`KeyUnknown`](crate::store::Reason::KeyUnknown) if there is no such snapshot or parent;
     /// [`KeyExists`](crate::store::Reason::KeyExists) if something has the name;
     /// [`Prerequisites`](crate::store::Reason::Prerequisites) if it is a view or committed;
-    /// [`ParentNotMounted`](crate::store::Reason::ParentNotMounted) if the parent is not committed;
+    /// [`ParentNotCommitted`](crate::store::Reason::ParentNotCommitted) if the parent is not committed;
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if it has another parent; [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if this snapshotter cannot lay it on
     /// a parent that it was not prepared on. It stays active then.
     fn commit(&self, name: &str, key: &str, options: &SnapshotOptions) -> Result<()>;

@@ -11,7 +11,7 @@ use super::mounter::{Mounter, for_reading};
 use crate::archive::{Compression, Encoder, EncoderOptions};
 use crate::error::{Result, ResultExt};
 use crate::fs::names::unique_name;
-use crate::fs::{Access, Dir, MarkNamespace, Root};
+use crate::fs::{Access, Dir, Root, XattrNamespace};
 use crate::image::{Descriptor, Document, LAYER, object_mut, set_annotations};
 use crate::layer::{GenerateOptions, generate_layer};
 use crate::overlay::changes_between;
@@ -97,7 +97,7 @@ pub(crate) fn write_between(
         let dirs = dir.iter().map(|dir| dir.open_dir(b"."));
         Ok(Stack::new(
             dirs.collect::<Result<_>>()?,
-            MarkNamespace::User,
+            XattrNamespace::User,
         ))
     };
     let (old, new) = (stack(&lower)?, stack(&upper)?);

@@ -10,7 +10,7 @@ use super::apply::{BlobLayer, TARGET};
 use super::contract::{Kind, Mount, SnapshotOptions};
 use super::layered::{ENGINE, Nothing, StoreSnapshots};
 use crate::error::{ErrorKind, Result};
-use crate::fs::{MapOptions, fault};
+use crate::fs::{MapOptions, failpoint};
 use crate::image::{ChainId, Descriptor, DiffId};
 use crate::layer::LayerSource;
 use crate::progress::Silent;
@@ -184,7 +184,7 @@ impl<'s> StoreSnapshots<'s> {
         self.store.update_container(container, |meta| {
             meta.applied = Some(layer.clone());
         })?;
-        fault::point("layer-applied");
+        failpoint::hit("layer-applied");
         drop(lease);
         let size = self.store.layer(&LayerId::of(&layer))?.meta()?.stream_size;
         let stream = Descriptor::new(crate::image::LAYER, layer.0, size);

@@ -8,12 +8,12 @@ use super::filter;
 use super::mounter;
 use crate::error::{Error, Result, ResultExt};
 use crate::fs::usage::usage;
-use crate::fs::{IdMap, MapOptions, MarkNamespace};
+use crate::fs::{IdMap, MapOptions, XattrNamespace};
 use crate::image::{ChainId, DiffId};
 use crate::layer::LayerSource;
 use crate::progress::{Progress, Silent};
 use crate::store::names::{Records, Snapshot, check_labels, parent_of_commit};
-use crate::store::trash::Thrown;
+use crate::store::trash::TrashEntry;
 use crate::store::{
     Chain, CommitOptions, ContainerMeta, Key, LayerId, LayerProvider, MountOptions, MountRecord,
     Reason, Store, UnpackLimits,
@@ -203,7 +203,7 @@ impl<'s> StoreSnapshots<'s> {
         let (upper, work) = (container.upper()?, container.work()?);
         let writable = !meta.view;
         let upper = writable.then(|| (upper.path(), work.path()));
-        let user = self.store.marks() == MarkNamespace::User;
+        let user = self.store.marks() == XattrNamespace::User;
         let mut mount = mounter::overlay(&lowers, upper, user);
         mount.options.extend(id_map_options(&meta.maps));
         Ok(vec![mount])
@@ -279,7 +279,7 @@ impl StoreSnapshots<'_> {
     }
 
     /// Forgets a snapshot. Its container, if it has one, is in the trash then.
-    pub(crate) fn take(&self, key: &str) -> Result<Option<Thrown>> {
+    pub(crate) fn take(&self, key: &str) -> Result<Option<TrashEntry>> {
         let _in_use = self.store.shared()?;
         let locked = self.records.lock()?;
         let snapshot = locked.check_remove(key)?;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::contract::Mount;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::mount::{self, MountAttributes, Overlay, Upper};
-use crate::fs::{Access, Dir, MarkNamespace};
+use crate::fs::{Access, Dir, XattrNamespace};
 use crate::store::Reason;
 
 /// What overlays are told, so that upper directories hold all that has changed.
@@ -203,7 +203,7 @@ impl SystemMounter {
         let mut lowers = Vec::new();
         let (mut upper, mut work) = (None, None);
         let mut read_only = false;
-        let mut marks = MarkNamespace::Trusted;
+        let mut marks = XattrNamespace::Trusted;
         let mut attributes = MountAttributes::default();
         for option in &mount.options {
             let (name, value) = split(option);
@@ -216,7 +216,7 @@ impl SystemMounter {
                 }
                 b"upperdir" => upper = Some(dir()?),
                 b"workdir" => work = Some(dir()?),
-                b"userxattr" => marks = MarkNamespace::User,
+                b"userxattr" => marks = XattrNamespace::User,
                 _ if OVERLAY_OPTIONS.iter().any(|known| option == known) => {}
                 name => word(name, &mut read_only, &mut attributes)?,
             }

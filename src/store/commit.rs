@@ -24,7 +24,7 @@ use super::reason::Reason;
 use super::unpack::{LayerProvider, UnpackLimits};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::names::parents;
-use crate::fs::{Access, Change, ChangeKind, InodeKind, Root, fault, thread};
+use crate::fs::{Access, Change, ChangeKind, InodeKind, Root, failpoint, thread};
 use crate::image::{ChainId, DiffId};
 use crate::layer::{GenerateOptions, LayerSource, generate_linked_layer};
 use crate::overlay::{Changes, Stack};
@@ -112,7 +112,7 @@ impl Store {
                 content: &content,
             };
             let diff_id = self.add_layer(content.start()?, &UnpackLimits::default(), progress)?;
-            fault::point("commit-layer");
+            failpoint::hit("commit-layer");
             let diff_ids = [&below.diff_ids[..], std::slice::from_ref(&diff_id)].concat();
             let chain = match self.find_chain(ChainId::of(&diff_ids).as_ref())? {
                 Some(chain) => chain,
@@ -188,7 +188,7 @@ impl Store {
         let id = LayerId::of(&diff_id);
         if !self.has_layer(&id)? {
             self.sync()?;
-            fault::point("layer-synced");
+            failpoint::hit("layer-synced");
             self.publish_layer(&id, &staging, LAYER)?;
         }
         Ok(diff_id)

@@ -18,10 +18,10 @@ use super::patch::Attributes;
 use super::place::Store;
 use super::reason::Reason;
 use super::text::Text;
-use super::trash::Thrown;
+use super::trash::TrashEntry;
 use crate::error::{ErrorKind, Result};
 use crate::fs::lock::LockFile;
-use crate::fs::{Access, Dir, IdMap, IdRange, MapOptions, fault};
+use crate::fs::{Access, Dir, IdMap, IdRange, MapOptions, failpoint};
 use crate::image::{ChainId, DiffId};
 use crate::overlay::{Changes, ChangesOptions, LinkGroups, changes, changes_since};
 
@@ -243,7 +243,7 @@ impl Store {
         content.sync_names()?;
         work.sync_names()?;
         json::replace(staging.dir(), META, &meta.record())?;
-        fault::point("container-staged");
+        failpoint::hit("container-staged");
         let published = staging.publish_into(&self.sub("active")?, key.as_str().as_bytes());
         published.map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => {
@@ -251,7 +251,7 @@ impl Store {
             }
             _ => error,
         })?;
-        fault::point("container-made");
+        failpoint::hit("container-made");
         self.container(key)
     }
 
@@ -327,7 +327,7 @@ impl Store {
     }
 
     /// The same, but for the deleting, which may take long.
-    pub(crate) fn discard_container(&self, key: &Key) -> Result<Thrown> {
+    pub(crate) fn discard_container(&self, key: &Key) -> Result<TrashEntry> {
         let _in_use = self.shared()?;
         let _one_at_a_time = self.lock_container(key)?;
         self.container(key)?;
@@ -335,9 +335,9 @@ impl Store {
             let message = format!("container {key}: mounted on {}", mount.target.display());
             return Err(Reason::InUse.error(message).with_hint("unmount it first"));
         }
-        fault::point("container-remove");
+        failpoint::hit("container-remove");
         let thrown = self.throw_away(&self.sub("active")?, key.as_str().as_bytes())?;
-        fault::point("container-removed");
+        failpoint::hit("container-removed");
         Ok(thrown)
     }
 

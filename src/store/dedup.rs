@@ -14,7 +14,7 @@ use super::status::StoreFeature;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::Dir;
 use crate::fs::dedupe::{Deduped, dedupe};
-use crate::fs::mount::Answer;
+use crate::fs::mount::Support;
 use crate::fs::names::split;
 
 /// Files smaller than this have no block of their own worth sharing, in bytes.
@@ -48,7 +48,7 @@ impl Store {
     /// [`ErrorKind::Unsupported`] if the file system cannot share blocks, and if a layer cannot be read.
     pub fn dedup(&self, layers: &[LayerId]) -> Result<DedupReport> {
         let _in_use = self.shared()?;
-        if let Answer::No(why) = self.features()?.answer(StoreFeature::Reflink) {
+        if let Support::No(why) = self.features()?.answer(StoreFeature::Reflink) {
             let message = format!("share blocks in {}: {why}", self.path().display());
             return Err(Error::new(ErrorKind::Unsupported, message)
                 .with_hint("btrfs can, and XFS that was made with reflink=1"));

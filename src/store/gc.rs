@@ -12,10 +12,10 @@ use super::form::LayerForm;
 use super::id::{Key, LayerId};
 use super::patch::PatchId;
 use super::place::Store;
-use super::trash::Thrown;
+use super::trash::TrashEntry;
 use crate::error::Result;
 use crate::fs::usage::usage;
-use crate::fs::{atomic, fault, mount};
+use crate::fs::{atomic, failpoint, mount};
 use crate::image::{ChainId, DiffId};
 use oci_cas::Digest;
 
@@ -78,7 +78,7 @@ impl Store {
             }
         }
         if !options.dry_run {
-            fault::point("gc-marked");
+            failpoint::hit("gc-marked");
             for thrown in &thrown {
                 report.bytes += thrown.bytes()?;
             }
@@ -95,7 +95,7 @@ impl Store {
         &self,
         options: GcOptions,
         report: &mut GcReport,
-        thrown: &mut Vec<Thrown>,
+        thrown: &mut Vec<TrashEntry>,
     ) -> Result<()> {
         let active = self.sub("active")?;
         for container in self.containers()? {
@@ -111,7 +111,7 @@ impl Store {
                 report.bytes += usage(container.dir())?.bytes;
             } else {
                 thrown.push(self.throw_away(&active, key.as_str().as_bytes())?);
-                fault::point("gc-container");
+                failpoint::hit("gc-container");
             }
             report.containers.push(key);
         }
@@ -129,7 +129,7 @@ impl Store {
             }
             if !options.dry_run {
                 self.remove_image(image.digest())?;
-                fault::point("gc-image");
+                failpoint::hit("gc-image");
             }
             report.images.push(image.digest().clone());
         }
@@ -165,7 +165,7 @@ impl Store {
         &self,
         options: GcOptions,
         report: &mut GcReport,
-        thrown: &mut Vec<Thrown>,
+        thrown: &mut Vec<TrashEntry>,
     ) -> Result<()> {
         let mut used = self.chains_in_use(report)?;
         let (mut layers, mut patches) = (BTreeSet::new(), BTreeSet::new());
@@ -201,7 +201,7 @@ impl Store {
             if !used.contains(&id) {
                 if !options.dry_run {
                     self.remove_chain(id.as_ref())?;
-                    fault::point("gc-chain");
+                    failpoint::hit("gc-chain");
                 }
                 report.chains.push(id);
             }
@@ -216,7 +216,7 @@ impl Store {
                 self.unmount_erofs(&id)?;
                 let parent = self.layer_parent(&id)?;
                 thrown.push(self.throw_away(&parent, id.place().1.as_bytes())?);
-                fault::point("gc-layer");
+                failpoint::hit("gc-layer");
             }
             report.layers.push(id);
         }
@@ -227,7 +227,7 @@ impl Store {
             }
             if !options.dry_run {
                 let _ = self.throw_away(&dir, id.to_string().as_bytes())?;
-                fault::point("gc-patch");
+                failpoint::hit("gc-patch");
             }
             report.patches.push(id);
         }

@@ -15,8 +15,8 @@ use super::text::Text;
 use crate::error::{ErrorKind, Result};
 use crate::fs::tree::Tree;
 use crate::fs::usage::{Usage, usage};
-use crate::fs::{Dir, MarkNamespace};
-use crate::layer::{Changeset, ImpliedDir, LinkBelow};
+use crate::fs::{Dir, XattrNamespace};
+use crate::layer::{ImpliedDir, LinkBelow, LowerDependencies};
 
 /// The content, in overlayfs's form.
 pub(crate) const CONTENT: &[u8] = b"fs";
@@ -34,7 +34,7 @@ pub struct LayerMeta {
     /// When it was unpacked, in seconds since 1970.
     pub created: u64,
     /// What it says of the layers below.
-    pub changeset: Changeset,
+    pub changeset: LowerDependencies,
 }
 
 /// A layer of the store.
@@ -199,8 +199,8 @@ pub(crate) fn write_meta(dir: &Dir, meta: &LayerMeta) -> Result<()> {
 pub(crate) fn write_record(
     dir: &Dir,
     tree: &Tree,
-    changes: &Changeset,
-    marks: MarkNamespace,
+    changes: &LowerDependencies,
+    marks: XattrNamespace,
 ) -> Result<()> {
     let opaques = changes.opaque.iter().chain(&changes.fresh);
     let record = Record {
@@ -317,7 +317,7 @@ impl MetaRecord {
         LayerMeta {
             stream_size: self.stream_size,
             created: self.created,
-            changeset: Changeset {
+            changeset: LowerDependencies {
                 needs_below: self.needs_below,
                 root: self.root,
                 root_opaque: self.root_opaque,

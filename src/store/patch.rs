@@ -23,7 +23,7 @@ use super::text::Text;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::names::split;
 use crate::fs::xattr::Xattrs;
-use crate::fs::{Dir, Inode, MarkNamespace, Metadata, Rules, Stat, Times, fault};
+use crate::fs::{Dir, Inode, Metadata, Rules, Stat, Times, XattrNamespace, failpoint};
 
 /// The attributes of a directory, as the image has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,14 +59,14 @@ impl Attributes {
     }
 
     /// Those of an open directory of a layer.
-    pub(crate) fn of_dir(dir: &Dir, marks: MarkNamespace) -> Result<Self> {
+    pub(crate) fn of_dir(dir: &Dir, marks: XattrNamespace) -> Result<Self> {
         let xattrs = dir.xattrs_self()?.into_iter();
         let xattrs = xattrs.filter_map(|(name, value)| Some((marks.unescape(name)?, value)));
         Ok(Self::of(&dir.stat_self()?, xattrs.collect()))
     }
 
     /// Gives them to a directory.
-    pub(crate) fn apply(&self, dir: &Dir, marks: MarkNamespace) -> Result<()> {
+    pub(crate) fn apply(&self, dir: &Dir, marks: XattrNamespace) -> Result<()> {
         let masked = |name: &Vec<u8>| crate::fs::xattr::is_masked(name);
         let xattrs = self.xattrs.iter().filter(|(name, _)| !masked(name));
         let xattrs = xattrs.map(|(name, value)| (marks.escape(name.clone()), value.clone()));
@@ -152,7 +152,7 @@ impl Patch {
     }
 
     /// Makes the directories in an empty one, and gives them their attributes from the deepest up.
-    fn write(&self, root: &Dir, marks: MarkNamespace) -> Result<()> {
+    fn write(&self, root: &Dir, marks: XattrNamespace) -> Result<()> {
         for path in self.0.keys().filter(|path| !path.is_empty()) {
             let (parent, name) = split(path);
             open(root, parent)?.create_dir(name, 0o700)?;
@@ -199,7 +199,7 @@ impl Store {
         // Not the staging directory itself: with another mode it could not be recognised as ours after a death.
         patch.write(&staging.dir().create_new_dir(CONTENT, 0o700)?, self.marks())?;
         self.sync()?;
-        fault::point("patch");
+        failpoint::hit("patch");
         let patches = self.sub("patches")?;
         match staging.publish_entry_into(CONTENT, &patches, id.to_string().as_bytes()) {
             // Somebody else was faster, with the same content.

@@ -15,7 +15,7 @@ use crate::fs::lock::{LockFile, LockMode};
 use crate::fs::mount::MountMethod;
 use crate::fs::names::absolute;
 use crate::fs::staging::{MadeDirs, Staging};
-use crate::fs::{Access, Dir, MarkNamespace, atomic, fault, probe};
+use crate::fs::{Access, Dir, XattrNamespace, atomic, failpoint, probe};
 
 /// The form of the store that this library writes.
 const VERSION: u32 = 1;
@@ -112,7 +112,7 @@ struct Config {
 pub struct Store {
     dir: Dir,
     path: PathBuf,
-    marks: MarkNamespace,
+    marks: XattrNamespace,
     additional: Vec<Self>,
     options: StoreOptions,
     /// The lock that all leases of this object share.
@@ -198,7 +198,7 @@ impl Store {
     }
 
     /// Where overlayfs keeps its marks in this store.
-    pub fn marks(&self) -> MarkNamespace {
+    pub fn marks(&self) -> XattrNamespace {
         self.marks
     }
 
@@ -279,22 +279,22 @@ impl Store {
 }
 
 /// Which attributes are for this process to set.
-pub(crate) fn marks_of_process() -> MarkNamespace {
+pub(crate) fn marks_of_process() -> XattrNamespace {
     if probe::is_superuser() && !probe::in_user_namespace() {
-        MarkNamespace::Trusted
+        XattrNamespace::Trusted
     } else {
-        MarkNamespace::User
+        XattrNamespace::User
     }
 }
 
-fn marks_word(marks: MarkNamespace) -> &'static str {
+fn marks_word(marks: XattrNamespace) -> &'static str {
     match marks {
-        MarkNamespace::Trusted => "trusted",
-        MarkNamespace::User => "user",
+        XattrNamespace::Trusted => "trusted",
+        XattrNamespace::User => "user",
     }
 }
 
-fn open_or_make(path: &Path, create: bool, marks: MarkNamespace) -> Result<Dir> {
+fn open_or_make(path: &Path, create: bool, marks: XattrNamespace) -> Result<Dir> {
     let made = match Dir::open(path, Access::Plain) {
         Ok(dir) if dir.try_stat(CONFIG.as_bytes())?.is_some() => {
             check_config(&dir, marks)?;
@@ -344,11 +344,11 @@ fn open_or_make(path: &Path, create: bool, marks: MarkNamespace) -> Result<Dir> 
 }
 
 /// Makes a store of an empty directory, or of what a killed process left of one.
-fn make(dir: &Dir, marks: MarkNamespace) -> Result<()> {
+fn make(dir: &Dir, marks: XattrNamespace) -> Result<()> {
     super::suitable::check(dir, marks)?;
     for name in DIRECTORIES {
         dir.create_dir(name.as_bytes(), 0o700)?;
-        fault::point("store-directory");
+        failpoint::hit("store-directory");
     }
     let layers = dir.open_dir(b"layers")?;
     for name in LayerId::directories() {
@@ -368,7 +368,7 @@ fn make(dir: &Dir, marks: MarkNamespace) -> Result<()> {
     dir.sync_names()
 }
 
-fn check_config(dir: &Dir, marks: MarkNamespace) -> Result<()> {
+fn check_config(dir: &Dir, marks: XattrNamespace) -> Result<()> {
     let config: Config =
         json::read(dir, CONFIG).map_err(|error| Reason::NotAStore.of_error(error))?;
     if config.version != VERSION {
@@ -387,10 +387,10 @@ fn check_config(dir: &Dir, marks: MarkNamespace) -> Result<()> {
         marks_word(marks)
     );
     let hint = match marks {
-        MarkNamespace::Trusted => {
+        XattrNamespace::Trusted => {
             "it was made in a user namespace: use it there (`bundle unshare`), or another store (--store)"
         }
-        MarkNamespace::User => "it was made by root: use another store (--store)",
+        XattrNamespace::User => "it was made by root: use another store (--store)",
     };
     Err(Reason::NamespaceMismatch.error(message).with_hint(hint))
 }

@@ -60,7 +60,7 @@ reasons! {
     /// There is one already.
     KeyExists = "key-exists", AlreadyExists;
     /// Layers can be laid only on what is committed.
-    ParentNotMounted = "parent-not-mounted", InvalidInput;
+    ParentNotCommitted = "parent-not-committed", InvalidInput;
     /// A mount cannot be made as asked.
     MountPrecondition = "mount-precondition", InvalidInput;
     /// It is mounted already.

@@ -70,7 +70,7 @@ fn refuse_rootless(maps: &MapOptions) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs::{Access, IdMap, IdRange, MarkNamespace};
+    use crate::fs::{Access, IdMap, IdRange, XattrNamespace};
 
     fn maps(host: u32) -> MapOptions {
         let ids = IdMap(vec![IdRange {
@@ -87,7 +87,7 @@ mod tests {
 
     fn record(uid: u32) -> Vec<u8> {
         let mut out = Vec::new();
-        let mut writer = RecordWriter::new(&mut out, MarkNamespace::User).unwrap();
+        let mut writer = RecordWriter::new(&mut out, XattrNamespace::User).unwrap();
         let root = Entry {
             content: Content::Directory { opaque: false },
             uid,
@@ -105,7 +105,7 @@ mod tests {
         let mut out = Vec::new();
         remap_record(&record(5)[..], &mut out, &maps(1000)).unwrap();
         let mut reader = RecordReader::new(&out[..]).unwrap();
-        assert_eq!(reader.marks(), MarkNamespace::User);
+        assert_eq!(reader.marks(), XattrNamespace::User);
         let root = reader.next().unwrap().unwrap();
         assert_eq!((root.uid, root.gid), (1005, 1003));
         assert_eq!(

@@ -16,7 +16,7 @@ use super::remap::{remap_layer, remap_record};
 use super::unpack::lock_of;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::descent::Descent;
-use crate::fs::{Dir, MapOptions, fault};
+use crate::fs::{Dir, MapOptions, failpoint};
 
 impl Store {
     /// The directories of a chain with the owners that maps give them, and the name of the patch that is the first.
@@ -72,7 +72,7 @@ impl Store {
         };
         write_meta(&made, &meta)?;
         self.sync()?;
-        fault::point("layer-remapped");
+        failpoint::hit("layer-remapped");
         self.publish_layer(&mapped, &staging, LAYER)?;
         Ok(mapped)
     }

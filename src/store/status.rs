@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::json;
 use super::place::Store;
 use crate::error::Result;
-use crate::fs::mount::{Answer, Features, MAX_LOWERS, MountMethod};
-use crate::fs::{Access, Dir, MarkNamespace, probe};
+use crate::fs::mount::{Features, MAX_LOWERS, MountMethod, Support};
+use crate::fs::{Access, Dir, XattrNamespace, probe};
 
 const CACHE: &str = "features.json";
 
@@ -78,7 +78,7 @@ pub struct StoreFeatures {
 }
 
 impl StoreFeatures {
-    fn of(features: &Features, boot: String, kernel: String, marks: MarkNamespace) -> Self {
+    fn of(features: &Features, boot: String, kernel: String, marks: XattrNamespace) -> Self {
         use StoreFeature as It;
         let answers = [
             (It::Overlay, features.kernel_overlay()),
@@ -94,8 +94,8 @@ impl StoreFeatures {
         let methods = features.methods.iter();
         let methods = methods.map(|(method, answer)| (It::from(*method), answer.clone()));
         let why = |answer| match answer {
-            Answer::Yes => None,
-            Answer::No(why) => Some(why),
+            Support::Yes => None,
+            Support::No(why) => Some(why),
         };
         Self {
             boot,
@@ -112,20 +112,20 @@ impl StoreFeatures {
     }
 
     /// Whether something works. What was not tried out does not.
-    pub fn answer(&self, feature: StoreFeature) -> Answer {
+    pub fn answer(&self, feature: StoreFeature) -> Support {
         let mut answers = self.answers.iter();
         match answers.find(|(tried, _)| *tried == feature) {
-            Some((_, None)) => Answer::Yes,
-            Some((_, Some(why))) => Answer::No(why.clone()),
-            None => Answer::No("it was not tried out".to_owned()),
+            Some((_, None)) => Support::Yes,
+            Some((_, Some(why))) => Support::No(why.clone()),
+            None => Support::No("it was not tried out".to_owned()),
         }
     }
 
     /// Whether overlays can be mounted, by the kernel or by fuse-overlayfs; the reason is the kernel's.
-    pub fn overlays(&self) -> Answer {
+    pub fn overlays(&self) -> Support {
         match self.answer(StoreFeature::MountFuse) {
-            Answer::Yes => Answer::Yes,
-            Answer::No(_) => self.answer(StoreFeature::Overlay),
+            Support::Yes => Support::Yes,
+            Support::No(_) => self.answer(StoreFeature::Overlay),
         }
     }
 }
@@ -186,10 +186,10 @@ impl Store {
     }
 }
 
-fn word(marks: MarkNamespace) -> &'static str {
+fn word(marks: XattrNamespace) -> &'static str {
     match marks {
-        MarkNamespace::Trusted => "trusted",
-        MarkNamespace::User => "user",
+        XattrNamespace::Trusted => "trusted",
+        XattrNamespace::User => "user",
     }
 }
 

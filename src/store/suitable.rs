@@ -6,8 +6,8 @@
 
 use super::reason::Reason;
 use crate::error::Result;
-use crate::fs::mount::{Answer, Features, FileSystem};
-use crate::fs::{Dir, MarkNamespace};
+use crate::fs::mount::{Features, FileSystem, Support};
+use crate::fs::{Dir, XattrNamespace};
 
 /// The directory in which it is tried out.
 const TRIAL: &[u8] = b"staging";
@@ -31,7 +31,7 @@ const REFUSED: [(&str, &str); 4] = [
 /// # Errors
 ///
 /// [`Reason::IncompatibleFs`], with the name of the file system and what it lacks.
-pub(crate) fn check(dir: &Dir, marks: MarkNamespace) -> Result<()> {
+pub(crate) fn check(dir: &Dir, marks: XattrNamespace) -> Result<()> {
     let file_system = FileSystem::of(dir)?;
     if let Some(why) = refusal(file_system.name) {
         return Err(incompatible(dir, file_system.name, why));
@@ -41,7 +41,7 @@ pub(crate) fn check(dir: &Dir, marks: MarkNamespace) -> Result<()> {
         None => dir.open_dir(TRIAL)?,
     };
     for answer in Features::probe_storage(&trial, marks)? {
-        if let Answer::No(why) = answer {
+        if let Support::No(why) = answer {
             return Err(incompatible(dir, file_system.name, &why));
         }
     }
@@ -86,6 +86,6 @@ mod tests {
     fn a_file_system_without_marks_is_refused_by_name() {
         // The kernel has no attributes of anybody's there.
         let dir = Dir::open("/proc/self".as_ref(), Access::Plain).unwrap();
-        assert!(check(&dir, MarkNamespace::User).is_err());
+        assert!(check(&dir, XattrNamespace::User).is_err());
     }
 }

@@ -4,24 +4,24 @@ use super::place::Store;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::names::unique_name;
 use crate::fs::usage::usage;
-use crate::fs::{Dir, fault};
+use crate::fs::{Dir, failpoint};
 
 /// Something that was thrown away and is to be deleted.
 #[derive(Debug)]
 #[must_use = "what is not emptied stays until `gc`"]
-pub(crate) struct Thrown {
+pub(crate) struct TrashEntry {
     trash: Dir,
     name: String,
 }
 
 impl Store {
     /// Moves a name of one of the store's directories to the trash.
-    pub(crate) fn throw_away(&self, dir: &Dir, name: &[u8]) -> Result<Thrown> {
+    pub(crate) fn throw_away(&self, dir: &Dir, name: &[u8]) -> Result<TrashEntry> {
         let trash = self.sub("trash")?;
         let thrown = unique_name("t-");
         dir.rename_new(name, &trash, thrown.as_bytes())?;
         dir.sync_names()?;
-        Ok(Thrown {
+        Ok(TrashEntry {
             trash,
             name: thrown,
         })
@@ -38,7 +38,7 @@ impl Store {
     }
 }
 
-impl Thrown {
+impl TrashEntry {
     /// Bytes on disk that it takes; none if others have deleted it.
     pub(crate) fn bytes(&self) -> Result<u64> {
         let dir = self.trash.open_dir_if_any(self.name.as_bytes())?;
@@ -56,7 +56,7 @@ impl Thrown {
 }
 
 fn delete(trash: &Dir, name: &[u8]) -> Result<()> {
-    fault::point("trash");
+    failpoint::hit("trash");
     // Directories that nobody may look into, such as the kernel's own in `work`, are opened up on the way.
     match trash.remove_all(name) {
         Ok(()) => Ok(()),

@@ -23,9 +23,9 @@ use crate::archive::Limits;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::fs::staging::Staging;
 use crate::fs::tree::Tree;
-use crate::fs::{Access, Dir, Root, fault, thread};
+use crate::fs::{Access, Dir, Root, failpoint, thread};
 use crate::image::{ChainId, DiffId};
-use crate::layer::{ApplyOptions, Changeset, LayerSource, unpack_changeset};
+use crate::layer::{ApplyOptions, LayerSource, LowerDependencies, unpack_changeset};
 use crate::progress::Progress;
 use oci_cas::Algorithm;
 
@@ -157,12 +157,12 @@ impl Store {
                 }
             })
         })?;
-        fault::point("unpack-staged");
+        failpoint::hit("unpack-staged");
         self.sync()?;
-        fault::point("unpack-synced");
+        failpoint::hit("unpack-synced");
         for (index, id) in &staged {
             self.rename_layer(id, &staging, &entry_of(*index))?;
-            fault::point("unpack-published");
+            failpoint::hit("unpack-published");
         }
         // In this order: see `publish_into` of `Staging`.
         staging.dir().sync_names()?;
@@ -268,7 +268,7 @@ impl Store {
             unpack_changeset(source, algorithm, &root, &options, self.marks(), progress)?;
         let applied = unpacked.applied;
         self.describe(dir, &unpacked.tree, unpacked.changeset, applied.size)?;
-        fault::point("layer-staged");
+        failpoint::hit("layer-staged");
         Ok(DiffId(applied.digest))
     }
 
@@ -277,7 +277,7 @@ impl Store {
         &self,
         dir: &Dir,
         tree: &Tree,
-        changeset: Changeset,
+        changeset: LowerDependencies,
         stream_size: u64,
     ) -> Result<()> {
         write_record(dir, tree, &changeset, self.marks())?;

@@ -9,7 +9,7 @@
 //! - `tree`: reading and comparing directory trees
 //! - `edit`: bundles under edit, with either tool
 //! - `faults`: what the system refuses: calls, threads, descriptors, programs
-//! - `crash`: what a death or a power cut leaves of the store; `crowd`: many processes on one
+//! - `crash`: what a death or a power cut leaves of the store; `concurrency`: many processes on one
 //! - `overlay`, `overlay_changes`, `overlay_repack`: overlays beside flat trees
 //! - `store_*`: the layer store as a library, and its commands
 //! - all others: the tests of what they are called
@@ -17,9 +17,9 @@
 //! `BUNDLE_TEST_BINARY` names another program with umoci's command line to be tested instead of ours.
 
 mod archives;
+mod concurrency;
 mod containers;
 mod crash;
-mod crowd;
 mod edit;
 mod export;
 mod faults;

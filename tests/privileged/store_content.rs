@@ -10,7 +10,7 @@ use oci_bundle::fs::copy::{CopyOptions, copy_tree};
 use oci_bundle::fs::lock::{LockFile, LockMode};
 use oci_bundle::fs::quota::{self, Limits};
 use oci_bundle::fs::usage::usage;
-use oci_bundle::fs::{Access, Dir, IdMap, IdRange, InodeKind, MapOptions, MarkNamespace};
+use oci_bundle::fs::{Access, Dir, IdMap, IdRange, InodeKind, MapOptions, XattrNamespace};
 use oci_bundle::store::check::{FindingKind, Level, check_layer};
 use oci_bundle::store::record::{Content, Entry, RecordWriter};
 use oci_bundle::store::remap::{remap_layer, remap_record};
@@ -89,7 +89,7 @@ fn layer(path: &Path) -> Dir {
         root.create_node(b"pipe", InodeKind::Fifo, 0o622, (0, 0))
             .unwrap()
     );
-    dir.set_opaque(MarkNamespace::Trusted).unwrap();
+    dir.set_opaque(XattrNamespace::Trusted).unwrap();
     set_xattr(&at("dir"), DEFAULT_ACL, &acl(55, 66));
     chown(at("dir"), Some(1), Some(2)).unwrap();
     fs::set_permissions(at("dir"), fs::Permissions::from_mode(0o3751)).unwrap();
@@ -114,7 +114,7 @@ fn record(path: &Path) -> Vec<u8> {
     let mtime = filetime::FileTime::from_unix_time(1_234_567_890, 987_654_321);
     let entry = |name: &str, content| {
         let found = path.join(name).symlink_metadata().unwrap();
-        let opaque = MarkNamespace::Trusted.opaque();
+        let opaque = XattrNamespace::Trusted.opaque();
         let xattrs = xattrs(&path.join(name)).into_iter();
         let xattrs = xattrs.map(|(name, value)| (name.into_bytes(), value));
         Entry {
@@ -137,7 +137,7 @@ fn record(path: &Path) -> Vec<u8> {
         }
     };
     let mut out = Vec::new();
-    let mut writer = RecordWriter::new(&mut out, MarkNamespace::Trusted).unwrap();
+    let mut writer = RecordWriter::new(&mut out, XattrNamespace::Trusted).unwrap();
     let number = Some((250, 7));
     for entry in [
         entry("", Content::Directory { opaque: false }),

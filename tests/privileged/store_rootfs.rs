@@ -11,7 +11,7 @@ use oci_bundle::compat::rootfs::{
     RootfsGenerator, RootfsMode, RootfsReason,
 };
 use oci_bundle::fs::mount::{at_target, mounts};
-use oci_bundle::fs::{Dir, MarkNamespace};
+use oci_bundle::fs::{Dir, XattrNamespace};
 use oci_bundle::{ErrorKind, Result};
 
 use crate::machine::{Bounded, NOBODY, Scratch, Tmpfs, names_in};
@@ -244,7 +244,7 @@ impl Dying {
 }
 
 impl Mounter for Dying {
-    fn marks(&self) -> MarkNamespace {
+    fn marks(&self) -> XattrNamespace {
         self.kernel.marks()
     }
 

@@ -1,7 +1,7 @@
 //! `store inspect`
 
 use oci_bundle::Result;
-use oci_bundle::ops::store::{Meant, live_mounts};
+use oci_bundle::ops::store::{ObjectRef, live_mounts};
 use oci_bundle::store::{Chain, Store};
 use serde_json::{Map, Value, json};
 
@@ -24,11 +24,11 @@ pub struct Args {
 
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let store = args.common.open()?;
-    let meant = Meant::find(&store, &args.name)?;
+    let meant = ObjectRef::find(&store, &args.name)?;
     let mut members = Map::new();
     let mut set = |key: &str, value: Value| members.insert(key.to_owned(), value);
     match &meant {
-        Meant::Image(image) => {
+        ObjectRef::Image(image) => {
             set("kind", "image".into());
             let names = store.names()?.into_iter();
             let names = names.filter(|(_, digest)| digest == image.digest());
@@ -40,7 +40,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
             described["layers"] = layers.map(Value::Object).collect();
             set("image", described);
         }
-        Meant::Container(container) => {
+        ObjectRef::Container(container) => {
             set("kind", "container".into());
             let mut described = output::container(&store, container)?;
             if let Value::Object(members) = &mut described {
@@ -50,8 +50,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
             }
             set("container", described);
         }
-        Meant::Chain(_) => drop(set("kind", "chain".into())),
-        Meant::Layer(layer) => {
+        ObjectRef::Chain(_) => drop(set("kind", "chain".into())),
+        ObjectRef::Layer(layer) => {
             set("kind", "layer".into());
             set("layer", output::layer(&store, layer.id())?);
             let users = store.chains()?.into_iter();

@@ -1,7 +1,7 @@
 //! `store probe`
 
 use oci_bundle::Result;
-use oci_bundle::fs::mount::{Answer, Features};
+use oci_bundle::fs::mount::{Features, Support};
 use oci_bundle::ops::store::all_features;
 use serde_json::{Map, Value, json};
 
@@ -51,10 +51,10 @@ pub fn describe(features: &Features) -> Value {
     })
 }
 
-fn answer(answer: &Answer) -> Value {
+fn answer(answer: &Support) -> Value {
     match answer {
-        Answer::Yes => json!({"works": true}),
-        Answer::No(reason) => json!({"works": false, "reason": reason}),
+        Support::Yes => json!({"works": true}),
+        Support::No(reason) => json!({"works": false, "reason": reason}),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `store status`
 
-use oci_bundle::fs::MarkNamespace;
+use oci_bundle::fs::XattrNamespace;
 use oci_bundle::ops::store::{StoreUsage, features, format_version, live_mounts};
 use oci_bundle::store::Store;
 use oci_bundle::{ErrorKind, Result};
@@ -23,8 +23,8 @@ pub struct Args {
 
 fn marks(store: &Store) -> &'static str {
     match store.marks() {
-        MarkNamespace::Trusted => "trusted",
-        MarkNamespace::User => "user",
+        XattrNamespace::Trusted => "trusted",
+        XattrNamespace::User => "user",
     }
 }
 

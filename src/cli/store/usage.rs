@@ -1,7 +1,7 @@
 //! `store usage`
 
 use oci_bundle::cas::Digest;
-use oci_bundle::ops::store::{Meant, StoreUsage};
+use oci_bundle::ops::store::{ObjectRef, StoreUsage};
 use oci_bundle::store::{Key, LayerId};
 use oci_bundle::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
@@ -78,11 +78,11 @@ impl Wanted {
         }
         let mut wanted = Self::default();
         for word in words {
-            match Meant::find(store, word)? {
-                Meant::Image(image) => wanted.images.push(image.digest().clone()),
-                Meant::Layer(layer) => wanted.layers.push(layer.id().clone()),
-                Meant::Container(container) => wanted.containers.push(container.key().clone()),
-                Meant::Chain(_) => {
+            match ObjectRef::find(store, word)? {
+                ObjectRef::Image(image) => wanted.images.push(image.digest().clone()),
+                ObjectRef::Layer(layer) => wanted.layers.push(layer.id().clone()),
+                ObjectRef::Container(container) => wanted.containers.push(container.key().clone()),
+                ObjectRef::Chain(_) => {
                     let message = format!("{word}: a chain takes nothing");
                     let error = Error::new(ErrorKind::InvalidInput, message);
                     return Err(error.with_hint("its layers do: name them, or an image"));

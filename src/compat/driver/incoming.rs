@@ -8,7 +8,7 @@ use std::io::{self, BufReader, Read, Write};
 
 use crate::archive::{Compression, Decoder};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::fault;
+use crate::fs::failpoint;
 use crate::fs::staging::Staging;
 use crate::image::DiffId;
 use crate::layer::LayerSource;
@@ -107,7 +107,7 @@ pub(super) fn adopt(
     };
     let (decoder, compression) = decode(reader)?;
     let diff_id = store.add_layer(Unpromised(decoder), &UnpackLimits::default(), &Silent)?;
-    fault::point("driver-published");
+    failpoint::hit("driver-published");
     let kept = Kept {
         staging: keep,
         compression,

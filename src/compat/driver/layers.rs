@@ -8,7 +8,7 @@ use super::users::Users;
 use crate::error::Result;
 use crate::fs::copy::{CopyOptions, copy_tree};
 use crate::fs::lock::LockFile;
-use crate::fs::{Dir, MapOptions, Owners, fault, probe};
+use crate::fs::{Dir, MapOptions, Owners, failpoint, probe};
 use crate::image::{ChainId, DiffId};
 use crate::progress::Silent;
 use crate::store::layer::CONTENT;
@@ -76,7 +76,7 @@ impl OverlayDriver {
         if upper.is_some() {
             self.store.throw_away(container.dir(), CONTENT)?.empty()?;
         }
-        fault::point("driver-upper-gone");
+        failpoint::hit("driver-upper-gone");
         staging.publish_entry_into(CONTENT, container.dir(), CONTENT)
     }
 
@@ -109,7 +109,7 @@ impl OverlayDriver {
         let (container, state) = self.find(parent)?;
         if !state.is_committed() {
             let message = format!("layer {parent}: not committed, so nothing can be laid on it");
-            return Err(Reason::ParentNotMounted
+            return Err(Reason::ParentNotCommitted
                 .error(message)
                 .with_hint("commit it first"));
         }
@@ -193,7 +193,7 @@ impl OverlayDriver {
         meta.is_fuse = false;
         state.put(&mut meta);
         container.set_meta(meta)?;
-        fault::point("driver-committed");
+        failpoint::hit("driver-committed");
         self.settle_upper(container)
     }
 }

@@ -10,7 +10,7 @@ use super::overlay::OverlayDriver;
 use super::state::{Project, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::quota::{self, Limits};
-use crate::fs::{Dir, fault};
+use crate::fs::{Dir, failpoint};
 use crate::store::{Reason, Store};
 
 /// The first number of the first range.
@@ -56,7 +56,7 @@ fn first_of(inode: u64) -> u32 {
 pub(super) fn apply(upper: &Dir, work: &Dir, project: &Project) -> Result<()> {
     join(upper, project)?;
     join(work, project)?;
-    fault::point("driver-quota");
+    failpoint::hit("driver-quota");
     Ok(())
 }
 

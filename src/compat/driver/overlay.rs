@@ -7,7 +7,7 @@ use super::limits;
 use super::state::{Kind, State, check_labels, is_own};
 use super::traits::{CreateOptions, Driver, GetOptions, LayerInfo, LayerPaths};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::mount::{Answer, Features};
+use crate::fs::mount::{Features, Support};
 use crate::fs::quota::Limits;
 use crate::fs::usage::{Usage, usage};
 use crate::fs::{Access, Dir, MapOptions, probe};
@@ -42,9 +42,9 @@ impl DriverOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NativeSupport {
     /// Whether the kernel mounts overlays there.
-    pub overlay: Answer,
+    pub overlay: Support,
     /// Whether directories there tell the types of their entries, without which whiteouts are not seen as such.
-    pub d_type: Answer,
+    pub d_type: Support,
     /// All that was tried out.
     pub features: Features,
 }
@@ -66,7 +66,7 @@ impl OverlayDriver {
     /// the file system has none. A new store stays.
     pub fn open(options: DriverOptions) -> Result<Self> {
         let store = Store::open(options.store)?;
-        if let Answer::No(why) = store.features()?.overlays() {
+        if let Support::No(why) = store.features()?.overlays() {
             let message = format!("mount overlays in {}: {why}", store.path().display());
             return Err(if probe::is_superuser() {
                 Reason::NotSupported.error(message)

@@ -7,8 +7,8 @@ use super::overlay::OverlayDriver;
 use super::state::State;
 use super::traits::IdMapUpdater;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::mount::Answer;
-use crate::fs::{MapOptions, fault};
+use crate::fs::mount::Support;
+use crate::fs::{MapOptions, failpoint};
 use crate::store::layer::CONTENT;
 use crate::store::{Chain, Container, Key, StoreFeature};
 
@@ -16,13 +16,13 @@ use crate::store::{Chain, Container, Key, StoreFeature};
 const COPY: &[u8] = b"fs.new";
 
 impl IdMapUpdater for OverlayDriver {
-    fn supports_shifting(&self, maps: Option<&MapOptions>) -> Result<Answer> {
+    fn supports_shifting(&self, maps: Option<&MapOptions>) -> Result<Support> {
         if !self.store.options().id_mapped_mounts {
-            return Ok(Answer::No("the store was opened without".to_owned()));
+            return Ok(Support::No("the store was opened without".to_owned()));
         }
         if maps.is_some_and(|maps| maps.rootless) {
             let why = "a rootless tree has one owner only";
-            return Ok(Answer::No(why.to_owned()));
+            return Ok(Support::No(why.to_owned()));
         }
         let features = self.store.features()?;
         Ok(features.answer(StoreFeature::IdMappedMounts))
@@ -60,14 +60,14 @@ impl IdMapUpdater for OverlayDriver {
         self.copy_upper(&container, &content, maps)?;
         self.store.sync()?;
         staging.publish_entry_into(CONTENT, container.dir(), COPY)?;
-        fault::point("driver-remap-copied");
+        failpoint::hit("driver-remap-copied");
         let mut state = State {
             remapping: true,
             ..state
         };
         state.put(&mut meta);
         container.set_meta(meta)?;
-        fault::point("driver-remap-recorded");
+        failpoint::hit("driver-remap-recorded");
         settle(self, &mut container, &mut state)
     }
 }
@@ -82,11 +82,11 @@ pub(super) fn settle(
     if dir.try_stat(COPY)?.is_some() {
         if dir.try_stat(CONTENT)?.is_some() {
             driver.store.throw_away(dir, CONTENT)?.empty()?;
-            fault::point("driver-remap-gone");
+            failpoint::hit("driver-remap-gone");
         }
         dir.rename_new(COPY, dir, CONTENT)?;
         dir.sync_names()?;
-        fault::point("driver-remap-exchanged");
+        failpoint::hit("driver-remap-exchanged");
     }
     state.remapping = false;
     let mut meta = container.meta().clone();

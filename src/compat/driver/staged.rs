@@ -4,7 +4,7 @@ use super::overlay::OverlayDriver;
 use super::traits::{Differ, DifferOutput, Driver, StagedApply};
 use crate::error::{ErrorKind, Result};
 use crate::fs::staging::Staging;
-use crate::fs::{Dir, MapOptions, fault};
+use crate::fs::{Dir, MapOptions, failpoint};
 use crate::image::DiffId;
 use crate::store::layer::CONTENT;
 use crate::store::patch::Attributes;
@@ -40,7 +40,7 @@ impl StagedApply for OverlayDriver {
         let content = staging.dir().create_new_dir(CONTENT, 0o700)?;
         Attributes::implied().apply(&content, self.store.marks())?;
         let output = differ.populate(&content)?;
-        fault::point("driver-populated");
+        failpoint::hit("driver-populated");
         Ok(StagedLayer { staging, output })
     }
 
@@ -69,7 +69,7 @@ impl StagedApply for OverlayDriver {
             }
             self.store.sync()?;
             self.store.throw_away(container.dir(), CONTENT)?.empty()?;
-            fault::point("driver-staged-gone");
+            failpoint::hit("driver-staged-gone");
             let moved = staged
                 .staging
                 .publish_entry_into(CONTENT, container.dir(), CONTENT);
@@ -77,7 +77,7 @@ impl StagedApply for OverlayDriver {
                 ErrorKind::AlreadyExists => Reason::LayerExists.of_error(error),
                 _ => error,
             })?;
-            fault::point("driver-staged-moved");
+            failpoint::hit("driver-staged-moved");
         }
         self.commit(key)
     }

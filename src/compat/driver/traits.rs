@@ -10,7 +10,7 @@ use super::additional::AdditionalLayer;
 use super::mounts::MountHandle;
 use super::staged::StagedLayer;
 use crate::error::Result;
-use crate::fs::mount::Answer;
+use crate::fs::mount::Support;
 use crate::fs::quota::Limits;
 use crate::fs::usage::Usage;
 use crate::fs::{Change, Dir, FileReader, MapOptions};
@@ -88,7 +88,7 @@ pub trait Driver {
     /// # Errors
     ///
     /// [`KeyExists`](crate::store::Reason::KeyExists), [`KeyUnknown`](crate::store::Reason::KeyUnknown) for the parent,
-    /// [`ParentNotMounted`](crate::store::Reason::ParentNotMounted) if that is not committed;
+    /// [`ParentNotCommitted`](crate::store::Reason::ParentNotCommitted) if that is not committed;
     /// [`QuotaUnsupported`](crate::store::Reason::QuotaUnsupported) for any quota.
     fn create(&self, key: &Key, parent: Option<&Key>, options: &CreateOptions) -> Result<()>;
 
@@ -329,7 +329,7 @@ pub trait IdMapUpdater {
     /// # Errors
     ///
     /// Fails if that has to be tried out and cannot.
-    fn supports_shifting(&self, maps: Option<&MapOptions>) -> Result<Answer>;
+    fn supports_shifting(&self, maps: Option<&MapOptions>) -> Result<Support>;
 
     /// Changes the maps of a layer. Committed layers below stay as they are and shared: mounts show the other owners, or
     /// copies of the layers have them where the kernel cannot. What has been written to an open layer gets other owners.

@@ -14,7 +14,7 @@ use crate::fs::names::absolute;
 use crate::fs::staging::Staging;
 use crate::image::{ChainId, Descriptor, DiffId};
 use crate::progress::Silent;
-use crate::store::trash::Thrown;
+use crate::store::trash::TrashEntry;
 use crate::store::{Chain, Container, ContainerMeta, Key, LayerId, Reason, Store, UnpackLimits};
 
 /// Layers and images, over a store and the content store that has the blobs.
@@ -87,7 +87,7 @@ impl<'s> Repository<'s> {
     ///
     /// # Errors
     ///
-    /// [`Reason::ParentNotMounted`] if it is to lie on a container; [`Reason::LayerUnknown`] if the layer is not there;
+    /// [`Reason::ParentNotCommitted`] if it is to lie on a container; [`Reason::LayerUnknown`] if the layer is not there;
     /// those of [`Store::prepare`]. Nothing is left then.
     pub fn create_layer(&self, key: &Key, parent: Parent<'_>) -> Result<Container> {
         let chain = match self.parent_chain(parent)? {
@@ -123,7 +123,7 @@ impl<'s> Repository<'s> {
     ///
     /// # Errors
     ///
-    /// [`Reason::ParentNotMounted`], [`Reason::LayerUnknown`] of the parent; those of the stream, of the content store and
+    /// [`Reason::ParentNotCommitted`], [`Reason::LayerUnknown`] of the parent; those of the stream, of the content store and
     /// of [`Store::unpack`]. The blob may stay then, and no layer.
     pub fn unpack_layer(
         &self,
@@ -161,7 +161,7 @@ impl<'s> Repository<'s> {
     /// # Errors
     ///
     /// [`Reason::LayerExists`] if it lies there already, unless `again`; [`Reason::LayerUnknown`] if one of them is not in
-    /// the store; [`Reason::ParentNotMounted`].
+    /// the store; [`Reason::ParentNotCommitted`].
     pub fn add_layer(
         &self,
         diff_id: &DiffId,
@@ -230,7 +230,7 @@ impl<'s> Repository<'s> {
                 }
             }
         }
-        thrown.into_iter().try_for_each(Thrown::empty)
+        thrown.into_iter().try_for_each(TrashEntry::empty)
     }
 
     fn check_unused(&self, id: &ChainId) -> Result<()> {
@@ -338,7 +338,7 @@ impl<'s> Repository<'s> {
                 let message =
                     format!("container {key}: nothing can be laid on it while it changes");
                 Err(Error::with_hint(
-                    Reason::ParentNotMounted.error(message),
+                    Reason::ParentNotCommitted.error(message),
                     "commit it first, and use the layer that it becomes",
                 ))
             }

@@ -10,7 +10,7 @@ use super::stage::{Patch, UPPER, WORK, make_dir, stage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::names::{canonical, unique_name};
 use crate::fs::staging::Staging;
-use crate::fs::{Access, Dir, fault, probe};
+use crate::fs::{Access, Dir, failpoint, probe};
 
 /// Makes roots for containers, and removes them.
 pub trait RootfsGenerator {
@@ -183,9 +183,9 @@ impl<M: Mounter> Generator<M> {
         // From before others can see it.
         let _lock = home::lock(staging.dir()).map_err(create)?;
         let name = unique_name(PREFIX);
-        fault::point("rootfs-staged");
+        failpoint::hit("rootfs-staged");
         staging.publish_as(name.as_bytes()).map_err(create)?;
-        fault::point("rootfs-recorded");
+        failpoint::hit("rootfs-recorded");
         let home = self.base.open_dir(name.as_bytes()).map_err(create)?;
         let path = self.path.join(&name).join(ROOT);
         let mounted = self.mount(mode, prototype, &home, &path, &patches);
@@ -218,7 +218,7 @@ impl<M: Mounter> Generator<M> {
             RootfsMode::Overlay => self.mount_overlay(prototype, home, place),
         };
         mounted.map_err(|error| RootfsReason::MountRoot.of_error(error, "mount the root"))?;
-        fault::point("rootfs-mounted");
+        failpoint::hit("rootfs-mounted");
         for patch in patches {
             let below = &patch.below;
             let mounted = home.open_below(&patch.source).and_then(|source| {
@@ -229,7 +229,7 @@ impl<M: Mounter> Generator<M> {
                 let doing = format!("mount {}", String::from_utf8_lossy(below));
                 RootfsReason::MountSubdir.of_error(error, doing)
             })?;
-            fault::point("rootfs-mounted");
+            failpoint::hit("rootfs-mounted");
         }
         Ok(())
     }
@@ -295,7 +295,7 @@ impl<M: Mounter> RootfsGenerator for Generator<M> {
             record.ready = false;
             record.write(&home)?;
         }
-        fault::point("rootfs-remove");
+        failpoint::hit("rootfs-remove");
         self.take_down(&name, &home, &record)
     }
 }

@@ -11,7 +11,7 @@ use super::reason::RootfsReason;
 use super::stage::Patch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::lock::{LockFile, LockMode};
-use crate::fs::{Dir, fault, mount, probe};
+use crate::fs::{Dir, failpoint, mount, probe};
 use crate::store::json;
 use crate::store::text::Text;
 
@@ -132,7 +132,7 @@ impl Home<'_> {
         let root = self.root;
         let mut failures = Vec::new();
         for Text(below) in record.patches.iter().rev() {
-            fault::point("rootfs-unmount");
+            failpoint::hit("rootfs-unmount");
             if let Err(error) = unmount(mounter, MountPlace { root, below }) {
                 let doing = format!("unmount {}", String::from_utf8_lossy(below));
                 failures.push(RootfsReason::UnmountSubdir.of_error(error, doing));
@@ -143,11 +143,11 @@ impl Home<'_> {
             return Err(failures);
         }
         let place = MountPlace { root, below: b"" };
-        fault::point("rootfs-unmount");
+        failpoint::hit("rootfs-unmount");
         unmount(mounter, place)
             .and_then(|()| mounter.sweep(self.dir))
             .map_err(|error| vec![RootfsReason::UnmountRoot.of_error(error, "unmount it")])?;
-        fault::point("rootfs-unmounted");
+        failpoint::hit("rootfs-unmounted");
         self.delete(record)
             .map_err(|error| vec![RootfsReason::RemoveMountDir.of_error(error, "delete it")])
     }
@@ -157,7 +157,7 @@ impl Home<'_> {
         let aside = format!(".{}", self.name);
         let (base, name) = (self.base, self.name.as_bytes());
         base.rename_new(name, base, aside.as_bytes())?;
-        fault::point("rootfs-aside");
+        failpoint::hit("rootfs-aside");
         match base.remove_all(aside.as_bytes()) {
             Ok(()) => base.sync_names(),
             // Somebody who made another root here has swept it away.

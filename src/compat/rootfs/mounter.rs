@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::reason::RootfsReason;
 use crate::error::{ErrorKind, Result};
 use crate::fs::mount::{self, MountAttributes, MountMethod, Overlay, Upper};
-use crate::fs::{Access, Dir, MarkNamespace, probe};
+use crate::fs::{Access, Dir, XattrNamespace, probe};
 
 /// Where something is mounted: on a root, or on a directory in one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub struct OverlayParts<'a> {
 /// Who mounts.
 pub trait Mounter {
     /// Which attributes mark what is in an upper directory.
-    fn marks(&self) -> MarkNamespace;
+    fn marks(&self) -> XattrNamespace;
 
     /// Mounts a directory in another place; `read_only`, it is so from the first moment.
     ///
@@ -87,7 +87,7 @@ pub trait Mounter {
 /// The kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelMounter {
-    marks: MarkNamespace,
+    marks: XattrNamespace,
     method: Option<MountMethod>,
 }
 
@@ -107,9 +107,9 @@ impl KernelMounter {
         let trusted = probe::is_superuser() && !probe::in_user_namespace();
         Ok(Self {
             marks: if trusted {
-                MarkNamespace::Trusted
+                XattrNamespace::Trusted
             } else {
-                MarkNamespace::User
+                XattrNamespace::User
             },
             method: None,
         })
@@ -133,7 +133,7 @@ fn open(place: MountPlace<'_>) -> Result<Dir> {
 }
 
 impl Mounter for KernelMounter {
-    fn marks(&self) -> MarkNamespace {
+    fn marks(&self) -> XattrNamespace {
         self.marks
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{Dir, MarkNamespace, probe};
+use crate::fs::{Dir, XattrNamespace, probe};
 
 const SUBDIRS: [&str; 7] = ["proc", "dev", "etc", "home", "sbin", "var", "tmp"];
 
@@ -53,11 +53,11 @@ impl Mock {
 }
 
 impl Mounter for &Mock {
-    fn marks(&self) -> MarkNamespace {
+    fn marks(&self) -> XattrNamespace {
         if probe::is_superuser() && !probe::in_user_namespace() {
-            MarkNamespace::Trusted
+            XattrNamespace::Trusted
         } else {
-            MarkNamespace::User
+            XattrNamespace::User
         }
     }
 

@@ -13,7 +13,7 @@ use rustix::fs::{FileType, Mode, OFlags, RawDir};
 use super::super::dir::Dir;
 use super::super::idmap::{IdMap, IdRange, MapOptions};
 use super::super::live::{self, Live};
-use super::super::marks::MarkNamespace;
+use super::super::marks::XattrNamespace;
 use super::super::syscall;
 use super::attach::Mount;
 use super::context;
@@ -25,21 +25,21 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Whether something works.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Support {
     /// It does.
     Yes,
     /// It does not, for this reason.
     No(String),
 }
 
-impl Answer {
+impl Support {
     /// Whether it works.
     pub fn is_yes(&self) -> bool {
         *self == Self::Yes
     }
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for Support {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Yes => f.write_str("yes"),
@@ -48,7 +48,7 @@ impl fmt::Display for Answer {
     }
 }
 
-impl<T> From<Result<T>> for Answer {
+impl<T> From<Result<T>> for Support {
     fn from(result: Result<T>) -> Self {
         match result {
             Ok(_) => Self::Yes,
@@ -122,25 +122,25 @@ pub struct Features {
     /// What the directory is on.
     pub file_system: FileSystem,
     /// Each way to mount an overlay with layers and an upper directory here.
-    pub methods: Vec<(MountMethod, Answer)>,
+    pub methods: Vec<(MountMethod, Support)>,
     /// How many lower directories an overlay may have, where the kernel tells; see [`MAX_LOWERS`](super::MAX_LOWERS).
     pub max_lowers: Option<usize>,
     /// Overlays with marks in `user.overlay.*`.
-    pub user_marks: Answer,
+    pub user_marks: Support,
     /// Setting the marks of the namespace that was asked about, and making whiteouts.
-    pub marks_writable: Answer,
+    pub marks_writable: Support,
     /// Overlays that need not survive a failure of the machine.
-    pub volatile: Answer,
+    pub volatile: Support,
     /// Mounts without a path as lower directories.
-    pub detached_lowers: Answer,
+    pub detached_lowers: Support,
     /// Mounts that show other owners, as lower directories.
-    pub id_mapped_lowers: Answer,
+    pub id_mapped_lowers: Support,
     /// Directories that tell the types of their entries, without which overlays show no or wrong whiteouts.
-    pub entry_types: Answer,
+    pub entry_types: Support,
     /// Copies that share their content.
-    pub reflinks: Answer,
+    pub reflinks: Support,
     /// Mounts that can be found by a number which is theirs alone.
-    pub unique_mount_ids: Answer,
+    pub unique_mount_ids: Support,
 }
 
 impl Features {
@@ -150,7 +150,7 @@ impl Features {
     /// # Errors
     ///
     /// Fails if that directory cannot be made or filled; that something does not work is no error.
-    pub fn probe(dir: &Dir, marks: MarkNamespace) -> Result<Self> {
+    pub fn probe(dir: &Dir, marks: XattrNamespace) -> Result<Self> {
         Self::try_out(dir, marks, false)
     }
 
@@ -159,7 +159,7 @@ impl Features {
     /// # Errors
     ///
     /// As [`probe`](Self::probe).
-    pub fn probe_all(dir: &Dir, marks: MarkNamespace) -> Result<Self> {
+    pub fn probe_all(dir: &Dir, marks: XattrNamespace) -> Result<Self> {
         Self::try_out(dir, marks, true)
     }
 
@@ -169,7 +169,7 @@ impl Features {
     /// # Errors
     ///
     /// As [`probe`](Self::probe).
-    pub(crate) fn probe_storage(dir: &Dir, marks: MarkNamespace) -> Result<[Answer; 2]> {
+    pub(crate) fn probe_storage(dir: &Dir, marks: XattrNamespace) -> Result<[Support; 2]> {
         let trial = Trial::make(dir)?;
         Ok([
             trial.read_entry_types().into(),
@@ -177,11 +177,11 @@ impl Features {
         ])
     }
 
-    fn try_out(dir: &Dir, marks: MarkNamespace, with_programs: bool) -> Result<Self> {
+    fn try_out(dir: &Dir, marks: XattrNamespace, with_programs: bool) -> Result<Self> {
         let trial = Trial::make(dir)?;
         let own = [trial.lower.as_fd()];
         let marked = |marks, volatile| trial.mount(&own, marks, volatile, None);
-        let mut methods: Vec<(MountMethod, Answer)> = Vec::new();
+        let mut methods: Vec<(MountMethod, Support)> = Vec::new();
         for method in MountMethod::ALL {
             let is_needed = with_programs
                 || method != MountMethod::Fuse
@@ -189,7 +189,7 @@ impl Features {
             let answer = if is_needed {
                 trial.mount(&own, marks, false, Some(method)).into()
             } else {
-                Answer::No("not tried, as the kernel mounts overlays".to_owned())
+                Support::No("not tried, as the kernel mounts overlays".to_owned())
             };
             methods.push((method, answer));
         }
@@ -197,7 +197,7 @@ impl Features {
             file_system: FileSystem::of(dir)?,
             methods,
             max_lowers: context::max_lowers(trial.lower.as_fd()),
-            user_marks: marked(MarkNamespace::User, false).into(),
+            user_marks: marked(XattrNamespace::User, false).into(),
             marks_writable: trial.set_marks(marks).into(),
             volatile: marked(marks, true).into(),
             detached_lowers: trial.stack_detached(marks).into(),
@@ -209,30 +209,30 @@ impl Features {
     }
 
     /// Whether the kernel mounts overlays here, by whichever method.
-    pub fn kernel_overlay(&self) -> Answer {
+    pub fn kernel_overlay(&self) -> Support {
         let mut kernel = self.methods.iter();
         let works =
-            |(method, answer): &&(_, Answer)| *method != MountMethod::Fuse && answer.is_yes();
+            |(method, answer): &&(_, Support)| *method != MountMethod::Fuse && answer.is_yes();
         match kernel.clone().find(works) {
-            Some(_) => Answer::Yes,
+            Some(_) => Support::Yes,
             None => kernel
                 .next()
-                .map_or_else(|| Answer::No(String::new()), |(_, answer)| answer.clone()),
+                .map_or_else(|| Support::No(String::new()), |(_, answer)| answer.clone()),
         }
     }
 }
 
-fn unique_mount_ids(dir: &Dir) -> Answer {
+fn unique_mount_ids(dir: &Dir) -> Support {
     match MountId::of(dir) {
         Ok(MountId {
             unique: Some(unique),
             ..
         }) => match syscall::mount_exists(unique) {
-            Ok(_) => Answer::Yes,
-            Err(errno) => Answer::No(format!("statmount: {}", std::io::Error::from(errno))),
+            Ok(_) => Support::Yes,
+            Err(errno) => Support::No(format!("statmount: {}", std::io::Error::from(errno))),
         },
-        Ok(_) => Answer::No("the kernel has none (before Linux 6.8)".to_owned()),
-        Err(error) => Answer::No(error.chain()),
+        Ok(_) => Support::No("the kernel has none (before Linux 6.8)".to_owned()),
+        Err(error) => Support::No(error.chain()),
     }
 }
 
@@ -307,7 +307,7 @@ impl<'a> Trial<'a> {
     fn mount(
         &self,
         lowers: &[BorrowedFd<'_>],
-        marks: MarkNamespace,
+        marks: XattrNamespace,
         volatile: bool,
         how: Option<MountMethod>,
     ) -> Result<Mount> {
@@ -345,14 +345,14 @@ impl<'a> Trial<'a> {
         Err(first.unwrap_or_else(|| Error::new(ErrorKind::Unsupported, "no method")))
     }
 
-    fn set_marks(&self, marks: MarkNamespace) -> Result<()> {
+    fn set_marks(&self, marks: XattrNamespace) -> Result<()> {
         self.dir
             .create_new_dir("marked".as_bytes(), 0o700)?
             .set_opaque(marks)?;
         self.dir.create_whiteout(b"whiteout").map(drop)
     }
 
-    fn stack_detached(&self, marks: MarkNamespace) -> Result<Mount> {
+    fn stack_detached(&self, marks: XattrNamespace) -> Result<Mount> {
         let detached = super::bind(
             &self.dir.create_new_dir("detached".as_bytes(), 0o700)?,
             true,
@@ -361,7 +361,7 @@ impl<'a> Trial<'a> {
         self.mount(&[detached.as_fd()], marks, false, None)
     }
 
-    fn stack_id_mapped(&self, marks: MarkNamespace) -> Result<()> {
+    fn stack_id_mapped(&self, marks: XattrNamespace) -> Result<()> {
         let shift = IdMap(vec![IdRange {
             container: 0,
             host: 100_000,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::super::dir::{Dir, escape_name, stat_of};
-use super::super::{fault, probe, program, syscall, xattr};
+use super::super::{failpoint, probe, program, syscall, xattr};
 use super::attach::{clone_mount, refused};
 use super::id::MountId;
 use super::legacy::MountPoint;
@@ -58,7 +58,7 @@ pub(super) fn mount(overlay: &Overlay<'_>, scratch: &Dir) -> Result<OwnedFd, Ref
         // The last way there is: whatever was wrong with it, the others were wrong first.
         return Err(Refusal::NotThere(Error::new(ErrorKind::Io, message)));
     }
-    fault::point("mounted-aside");
+    failpoint::hit("mounted-aside");
     let fd = point.detach()?;
     let attributes = u64::from(overlay.mount_attributes().bits());
     if attributes != 0 {

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
 use super::super::dir::Dir;
-use super::super::{fault, xattr};
+use super::super::{failpoint, xattr};
 use super::attach::{clone_mount, refused};
 use super::lowers::{Lower, open_all};
 use super::method::Refusal;
@@ -46,7 +46,7 @@ impl<'a> MountPoint<'a> {
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
             let name = format!("{PREFIX}{pid}-{count}").into_bytes();
             if parent.create_dir(&name, 0o700)?.is_some() {
-                fault::point("mount-point");
+                failpoint::hit("mount-point");
                 return Ok(Self {
                     parent,
                     name,
@@ -144,7 +144,7 @@ pub(super) fn mount(overlay: &Overlay<'_>, scratch: &Dir) -> Result<OwnedFd, Ref
             }
         },
     )?;
-    fault::point("mounted-aside");
+    failpoint::hit("mounted-aside");
     Ok(point.detach()?)
 }
 
@@ -201,7 +201,7 @@ fn options(overlay: &Overlay<'_>, lowers: &[Lower<'_>]) -> Result<CString> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::MarkNamespace;
+    use super::super::super::XattrNamespace;
     use super::super::lowers::Lowers;
     use super::*;
 
@@ -209,7 +209,7 @@ mod tests {
         Overlay {
             lowers,
             upper: None,
-            marks: MarkNamespace::User,
+            marks: XattrNamespace::User,
             source: "test",
             volatile: true,
             read_only: false,

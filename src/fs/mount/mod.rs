@@ -44,7 +44,7 @@ mod table;
 
 pub use attach::{Mount, bind, check_privilege, unmount, unmount_at};
 pub use erofs::{FileBelow, mount_erofs};
-pub use features::{Answer, Features, FileSystem, sweep_probes};
+pub use features::{Features, FileSystem, Support, sweep_probes};
 pub use holders::{Hold, Holder, holders};
 pub use id::{MountId, by_id, mounts_below};
 pub use idmap::{UserNamespace, id_mapped};

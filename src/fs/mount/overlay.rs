@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags};
 
 use super::super::dir::Dir;
-use super::super::marks::MarkNamespace;
+use super::super::marks::XattrNamespace;
 use super::attach::refused;
 use super::lowers::Lowers;
 use crate::error::{Error, ErrorKind, Result};
@@ -36,7 +36,7 @@ pub struct Overlay<'a> {
     /// Where changes go. Without, the overlay is read-only.
     pub upper: Option<Upper<'a>>,
     /// Which attributes mark whiteouts and opaque directories, in the lower directories and in the upper one.
-    pub marks: MarkNamespace,
+    pub marks: XattrNamespace,
     /// What the table of mounts shows as its source: at most 255 bytes.
     pub source: &'a str,
     /// Whether the upper directory may lose its content when the machine fails; the kernel then refuses to mount it again
@@ -103,7 +103,7 @@ impl Overlay<'_> {
 
     /// The options that are words: whether each is wanted.
     pub(super) fn flags(&self) -> impl Iterator<Item = &'static str> {
-        let userxattr = self.marks == MarkNamespace::User;
+        let userxattr = self.marks == XattrNamespace::User;
         let volatile = self.volatile && self.upper.is_some();
         let words = [(userxattr, "userxattr"), (volatile, "volatile")];
         words

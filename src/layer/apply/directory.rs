@@ -88,7 +88,7 @@ impl Applier<'_> {
         let link = self.tree.inode_mut(node);
         (link.uid, link.gid) = metadata.owner.unwrap_or((link.uid, link.gid));
         link.mtime = metadata.times.mtime;
-        link.witness = None;
+        link.stat_stamp = None;
         self.tree.mark_written(node);
         Ok(())
     }

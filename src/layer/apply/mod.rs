@@ -265,7 +265,7 @@ impl<'a> Applier<'a> {
             link: new.link.into(),
             sha256: new.sha256,
             xattrs: Vec::new(),
-            witness: None,
+            stat_stamp: None,
         };
         // What was set and what is there are not always the same: the kernel normalises ACLs and capabilities.
         if self.options.file_digests && (look || !new.metadata.xattrs.is_empty()) {

@@ -11,9 +11,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::names::join;
 use crate::fs::names::split;
 use crate::fs::tree::{NodeId, Tree};
-use crate::fs::{InodeKind, MarkNamespace, Root};
-use crate::layer::changeset::{Changeset, LinkBelow};
+use crate::fs::{InodeKind, Root, XattrNamespace};
 use crate::layer::dirs::{Missing, OpenDir};
+use crate::layer::lower_dependencies::{LinkBelow, LowerDependencies};
 use crate::layer::notes::{DESCRIBED, FRESH, GIVES_WAY, HOLDS_LINK, OPAQUE};
 use crate::layer::options::ApplyOptions;
 use crate::layer::path::relative_path;
@@ -26,7 +26,7 @@ impl<'a> Applier<'a> {
     pub(in crate::layer) fn stacked(
         root: &'a Root,
         options: &'a ApplyOptions,
-        marks: MarkNamespace,
+        marks: XattrNamespace,
         progress: &'a dyn Progress,
     ) -> Result<Self> {
         let mut applier = Self::new(root, options, progress)?;
@@ -36,7 +36,7 @@ impl<'a> Applier<'a> {
     }
 
     /// Ends the work: the record of what was made, and what it says about the layers below.
-    pub(in crate::layer) fn into_changeset(mut self) -> Result<(Tree, Changeset)> {
+    pub(in crate::layer) fn into_changeset(mut self) -> Result<(Tree, LowerDependencies)> {
         let stacked = self.dirs.stacked.take();
         let changeset = stacked.map(|stacked| stacked.changeset).unwrap_or_default();
         Ok((self.into_tree()?, changeset))

@@ -7,7 +7,7 @@ use oci_cas::Algorithm;
 use super::*;
 use crate::archive::{Entry, EntryKind};
 use crate::fs::InodeKind;
-use crate::fs::MarkNamespace;
+use crate::fs::XattrNamespace;
 use crate::fs::tree::Tree;
 use crate::layer::apply::Applier;
 use crate::layer::consumer::Consumer;
@@ -222,7 +222,7 @@ fn without_a_record_nothing_is_hashed_or_looked_at_for_one() {
         let tree = tree(&fixture, archive(), record);
         for path in [&b"d"[..], b"d/f"] {
             let inode = tree.inode(tree.find(path).unwrap());
-            assert_eq!(inode.witness.is_some(), record, "{inode:?}");
+            assert_eq!(inode.stat_stamp.is_some(), record, "{inode:?}");
             let hashed = record && inode.kind == InodeKind::File;
             assert_eq!(inode.sha256.is_some(), hashed, "{inode:?}");
         }
@@ -250,11 +250,14 @@ fn apply(applier: &mut Applier<'_>, path: &str) -> Result<()> {
 }
 
 /// Works with the applier of a layer by itself.
-fn stacked<T>(fixture: &Fixture, work: impl FnOnce(&mut Applier<'_>) -> T) -> (T, Changeset) {
+fn stacked<T>(
+    fixture: &Fixture,
+    work: impl FnOnce(&mut Applier<'_>) -> T,
+) -> (T, LowerDependencies) {
     let mut options = fixture.options.clone();
     options.fresh = true;
     let root = Root::open(fixture.dir.path(), Access::Plain).unwrap();
-    let mut applier = Applier::stacked(&root, &options, MarkNamespace::User, &Silent).unwrap();
+    let mut applier = Applier::stacked(&root, &options, XattrNamespace::User, &Silent).unwrap();
     let result = work(&mut applier);
     applier.finish_layer().unwrap();
     (result, applier.into_changeset().unwrap().1)
@@ -265,7 +268,7 @@ fn whiteouts_of_a_layer_by_itself_have_a_limit() {
     let fixture = Fixture::new();
     let root = Root::open(fixture.dir.path(), Access::Plain).unwrap();
     let mut applier =
-        Applier::stacked(&root, &fixture.options, MarkNamespace::User, &Silent).unwrap();
+        Applier::stacked(&root, &fixture.options, XattrNamespace::User, &Silent).unwrap();
     let name = "n".repeat(3995);
     let failed = (0..20_000).find_map(|index| {
         let error = apply(&mut applier, &format!(".wh.{index:05}{name}")).err()?;
@@ -315,7 +318,7 @@ fn owners_of_a_layer_by_itself_have_a_limit() {
         for id in 0..uid {
             tree.insert(Tree::ROOT, id.to_string().as_bytes(), inode(id));
         }
-        Changeset::of(&tree, Vec::new(), Vec::new())
+        LowerDependencies::of(&tree, Vec::new(), Vec::new())
     };
     assert_eq!(node(65_536).unwrap().uids.len(), 65_536);
     assert_eq!(node(65_537).unwrap_err().kind(), ErrorKind::LimitExceeded);
@@ -334,7 +337,7 @@ fn inode(uid: u32) -> crate::fs::tree::Inode {
         link: Box::default(),
         sha256: None,
         xattrs: Vec::new(),
-        witness: None,
+        stat_stamp: None,
     }
 }
 

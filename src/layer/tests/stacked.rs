@@ -5,10 +5,10 @@ use std::os::unix::fs::FileTypeExt;
 use oci_cas::Algorithm;
 
 use super::*;
-use crate::fs::MarkNamespace;
+use crate::fs::XattrNamespace;
 use crate::layer::pipeline::Unverified;
 
-pub(super) const MARKS: MarkNamespace = MarkNamespace::User;
+pub(super) const MARKS: XattrNamespace = XattrNamespace::User;
 
 /// A layer on disk.
 pub(super) struct Layer {
@@ -37,7 +37,7 @@ pub(super) fn unpack(archive: Archive) -> Layer {
 }
 
 impl Layer {
-    pub fn changeset(&self) -> &Changeset {
+    pub fn changeset(&self) -> &LowerDependencies {
         &self.unpacked.changeset
     }
 
@@ -393,9 +393,12 @@ fn directories_keep_their_times_and_modes_whatever_is_marked_in_them() {
         let node = layer.unpacked.tree.find(name.as_bytes()).unwrap();
         let inode = layer.unpacked.tree.inode(node);
         assert_eq!(inode.mode, mode, "{name}");
-        let witness = inode.witness.unwrap();
+        let stat_stamp = inode.stat_stamp.unwrap();
         let changed = (metadata.ctime(), metadata.ctime_nsec());
-        let noted = (witness.ctime.unix_seconds(), witness.ctime.nanoseconds());
+        let noted = (
+            stat_stamp.ctime.unix_seconds(),
+            stat_stamp.ctime.nanoseconds(),
+        );
         assert_eq!((noted.0, i64::from(noted.1)), changed, "{name}");
     }
 }

@@ -406,7 +406,7 @@ fn inode(entry: &Entry, kind: InodeKind) -> Inode {
         },
         sha256: None,
         xattrs,
-        witness: None,
+        stat_stamp: None,
     }
 }
 

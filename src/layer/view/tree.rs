@@ -249,6 +249,6 @@ pub(super) fn implied_directory() -> Inode {
         link: Box::default(),
         sha256: None,
         xattrs: Vec::new(),
-        witness: None,
+        stat_stamp: None,
     }
 }

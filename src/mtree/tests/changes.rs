@@ -59,13 +59,13 @@ fn what_was_changed_in_the_tick_of_the_reference_is_not_proven() {
             xattrs: &[],
             other: Vec::new(),
         };
-        let witness = crate::fs::tree::Witness::of;
-        recorder.enter(b".", &attributes(&root, None), Some(&witness(&root)));
+        let stat_stamp = crate::fs::tree::StatStamp::of;
+        recorder.enter(b".", &attributes(&root, None), Some(&stat_stamp(&root)));
         let digest = Sha256::digest(b"1").into();
         recorder.leaf(
             b"a",
             &attributes(&stat, Some(digest)),
-            Some(&witness(&stat)),
+            Some(&stat_stamp(&stat)),
         );
         recorder.leave();
         let record = recorder.finish().unwrap();

@@ -241,7 +241,7 @@ impl Reader<'_> {
             link,
             sha256: None,
             xattrs,
-            witness: None,
+            stat_stamp: None,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::meant::Meant;
+use super::object_ref::ObjectRef;
 use crate::archive::{Encoder, EncoderOptions};
 use crate::error::{Result, ResultExt};
 use crate::fs::mount::Mount;
@@ -31,17 +31,17 @@ impl<'a> Difference<'a> {
     ///
     /// # Errors
     ///
-    /// Those of [`Meant::find`]; [`InvalidInput`](crate::ErrorKind::InvalidInput) if the words mean something else; those
+    /// Those of [`ObjectRef::find`]; [`InvalidInput`](crate::ErrorKind::InvalidInput) if the words mean something else; those
     /// of comparing.
     pub fn find(store: &'a LeasedStore, word: &str, other: Option<&str>) -> Result<Self> {
         let other = match other {
-            Some(word) => Some(Meant::find(store, word)?.image_chain(store, word)?),
+            Some(word) => Some(ObjectRef::find(store, word)?.image_chain(store, word)?),
             None => None,
         };
-        let meant = Meant::find(store, word)?;
+        let meant = ObjectRef::find(store, word)?;
         let compared = || format!("compare {word}");
         let of = match meant {
-            Meant::Container(container) => {
+            ObjectRef::Container(container) => {
                 let below = match other {
                     Some(other) => other,
                     None => store.chain(container.meta().chain.as_ref())?,

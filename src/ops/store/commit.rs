@@ -8,7 +8,7 @@ use std::path::Path;
 use super::changes::Difference;
 use super::image::{BringInOptions, bring_in};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::fault;
+use crate::fs::failpoint;
 use crate::image::{ChainId, DiffId, Reference};
 use crate::layout::{DescriptorPath, Layout, LeasedLayout, Mutator, Origin};
 use crate::ops::extract::Found;
@@ -155,7 +155,7 @@ fn commit_chain(
         let container = store.container(key)?;
         (store.chain(container.meta().chain.as_ref())?, None)
     };
-    fault::point("commit-chain");
+    failpoint::hit("commit-chain");
     StoreSnapshots::new(store)?.keep(&chain)?;
     Ok(Committed {
         diff_id,

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::meant::{self, Meant};
+use super::object_ref::{self, ObjectRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::MapOptions;
 use crate::fs::names::canonical;
@@ -13,14 +13,14 @@ use crate::store::{Container, ContainerMeta, Key, LeasedStore, MountOptions, Mou
 ///
 /// # Errors
 ///
-/// Those of [`Meant::find`] and [`Store::prepare`](crate::store::Store::prepare); [`ErrorKind::InvalidInput`] if the word means something else.
+/// Those of [`ObjectRef::find`] and [`Store::prepare`](crate::store::Store::prepare); [`ErrorKind::InvalidInput`] if the word means something else.
 pub fn prepare(
     store: &LeasedStore,
     word: &str,
     key: &Key,
     meta: ContainerMeta,
 ) -> Result<Container> {
-    let meant = Meant::find(store, word)?;
+    let meant = ObjectRef::find(store, word)?;
     let chain = meant.image_chain(store, word)?;
     store.prepare(key, &chain, meta)
 }
@@ -29,7 +29,7 @@ pub fn prepare(
 ///
 /// # Errors
 ///
-/// Those of [`Meant::find`], [`Store::mount_container`](crate::store::Store::mount_container) and [`Store::mount_chain`](crate::store::Store::mount_chain); [`ErrorKind::InvalidInput`] if the word
+/// Those of [`ObjectRef::find`], [`Store::mount_container`](crate::store::Store::mount_container) and [`Store::mount_chain`](crate::store::Store::mount_chain); [`ErrorKind::InvalidInput`] if the word
 /// means something else, or if a container is given maps.
 pub fn mount(
     store: &LeasedStore,
@@ -38,8 +38,8 @@ pub fn mount(
     target: &Path,
     options: &MountOptions,
 ) -> Result<MountRecord> {
-    let meant = Meant::find(store, word)?;
-    if let Meant::Container(container) = &meant {
+    let meant = ObjectRef::find(store, word)?;
+    if let ObjectRef::Container(container) = &meant {
         if *maps != MapOptions::default() {
             let message = format!("container {word}: its maps are those that it was made with");
             return Err(Error::new(ErrorKind::InvalidInput, message));
@@ -58,12 +58,12 @@ pub fn mount(
 /// Those of [`Store::unmount`](crate::store::Store::unmount); [`ErrorKind::NotFound`] if there is neither such a container nor such a directory.
 pub fn unmount(store: &LeasedStore, word: &OsStr, lazy: bool) -> Result<Option<PathBuf>> {
     let key = word.to_str();
-    let container = key.map_or(Ok(None), |key| meant::container(store, key))?;
+    let container = key.map_or(Ok(None), |key| object_ref::container(store, key))?;
     let live = if let Some(container) = &container {
         store.live_mount_of(container.key())?
     } else {
         let target = canonical(Path::new(word))?;
-        let mut live = meant::live_mounts(store)?.into_iter();
+        let mut live = object_ref::live_mounts(store)?.into_iter();
         live.find(|mount| mount.target == target && mount.is_here())
     };
     let Some(live) = live else {

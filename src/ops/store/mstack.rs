@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fs::names::split_path;
 use crate::fs::staging::Staging;
-use crate::fs::{Access, Descent, Dir, MarkNamespace, escape_name};
+use crate::fs::{Access, Descent, Dir, XattrNamespace, escape_name};
 use crate::store::{LayerForm, LeasedStore};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -56,7 +56,7 @@ pub fn export_mstack(
     let mut layers = Vec::new();
     for dir in lowers.dirs() {
         let dir = dir?;
-        if store.marks() == MarkNamespace::Trusted {
+        if store.marks() == XattrNamespace::Trusted {
             check(&dir).context(failed)?;
         }
         layers.push(dir.path().to_owned());
@@ -96,7 +96,7 @@ fn check(layer: &Dir) -> Result<()> {
         }
         descent.enter(&name)?;
         path.push(name);
-        if descent.dir().is_opaque(MarkNamespace::Trusted)? {
+        if descent.dir().is_opaque(XattrNamespace::Trusted)? {
             let place = escape_name(&path.join(&b'/'));
             let message =
                 format!("/{place} is opaque in a layer, by a mark that systemd does not follow");

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::mount::{self, Mount};
 use crate::fs::names::{canonical, split_path};
 use crate::fs::staging::{MadeDirs, Staging};
-use crate::fs::{Access, Dir, MapOptions, Root, atomic, fault};
+use crate::fs::{Access, Dir, MapOptions, Root, atomic, failpoint};
 use crate::image::Descriptor;
 use crate::layer::ROOTFS_NAME;
 use crate::layout::ImageSource;
@@ -86,7 +86,7 @@ pub fn unpack_overlay(
     store.prepare(&key, &chain, meta)?;
     let names = FILES.map(str::as_bytes);
     let published = target.publish(staging, &names, None);
-    fault::point("bundle-published");
+    failpoint::hit("bundle-published");
     let mounted = published.and_then(|()| {
         let mounted = store.mount_container(&key, &path.join(ROOTFS_NAME), mount_options);
         mounted.inspect_err(|_| {
@@ -262,7 +262,7 @@ impl OverlayBundle {
             Err(error) if Reason::of(&error) == Some(Reason::KeyUnknown) => {}
             other => other?,
         }
-        fault::point("bundle-container-removed");
+        failpoint::hit("bundle-container-removed");
         remove_files(&self.path)
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::meant::{Meant, live_mounts};
+use super::object_ref::{ObjectRef, live_mounts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::ChainId;
 use crate::snapshots::{Snapshotter, StoreSnapshots};
@@ -27,17 +27,17 @@ pub enum Removed {
 /// its chain and no other image or snapshot is the same one: the message says by whom; [`Reason::HasChildren`] if another
 /// snapshot is laid on it.
 pub fn remove(store: &LeasedStore, word: &str) -> Result<Removed> {
-    match Meant::find(store, word)? {
-        Meant::Container(container) => {
+    match ObjectRef::find(store, word)? {
+        ObjectRef::Container(container) => {
             store.remove_container(container.key())?;
             Ok(Removed::Container(container.key().clone()))
         }
-        Meant::Image(image) => {
+        ObjectRef::Image(image) => {
             refuse_used(store, image.chain_id().as_ref(), &format!("image {word}"))?;
             store.remove_image(image.digest())?;
             Ok(Removed::Image(image.digest().clone()))
         }
-        Meant::Chain(chain) => {
+        ObjectRef::Chain(chain) => {
             let snapshots = store.committed_snapshots()?.into_iter();
             let names: Vec<String> = snapshots.map(|snapshot| snapshot.name).collect();
             let Some(id) = chain.id.filter(|id| names.contains(&id.to_string())) else {
@@ -47,7 +47,7 @@ pub fn remove(store: &LeasedStore, word: &str) -> Result<Removed> {
             StoreSnapshots::new(store)?.remove(&id.to_string())?;
             Ok(Removed::Snapshot(id))
         }
-        Meant::Layer(_) => Err(goes_by_itself(word)),
+        ObjectRef::Layer(_) => Err(goes_by_itself(word)),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::mount::Features;
 use crate::fs::names::absolute;
 use crate::fs::probe::{in_user_namespace, is_superuser};
-use crate::fs::{Access, Dir, MarkNamespace};
+use crate::fs::{Access, Dir, XattrNamespace};
 use crate::store::Store;
 
 /// The file that says of which form a store is.
@@ -55,13 +55,13 @@ pub fn all_features(store: &Path) -> Result<(PathBuf, Features)> {
 
 fn try_out(
     store: &Path,
-    probe: impl Fn(&Dir, MarkNamespace) -> Result<Features>,
+    probe: impl Fn(&Dir, XattrNamespace) -> Result<Features>,
 ) -> Result<(PathBuf, Features)> {
     let path = absolute(store)?;
     let marks = if is_superuser() && !in_user_namespace() {
-        MarkNamespace::Trusted
+        XattrNamespace::Trusted
     } else {
-        MarkNamespace::User
+        XattrNamespace::User
     };
     for path in path.ancestors() {
         let dir = match Dir::open(path, Access::Plain) {

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-pub(crate) const MARKS: MarkNamespace = MarkNamespace::User;
+pub(crate) const MARKS: XattrNamespace = XattrNamespace::User;
 
 /// Directories that are layers, the topmost first.
 pub(crate) struct Layers {

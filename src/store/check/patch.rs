@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{Descent, Dir, InodeKind, MarkNamespace, escape_name};
+use crate::fs::{Descent, Dir, InodeKind, XattrNamespace, escape_name};
 use crate::store::patch::{Attributes, Patch};
 
 /// The most directories of a patch that are read: more than a layer may have entries without a description.
@@ -14,7 +14,7 @@ const MAX_DIRECTORIES: usize = 4 << 20;
 /// # Errors
 ///
 /// [`ErrorKind::InvalidData`] if there is something in it that is no directory, and those of the file system.
-pub(super) fn read_patch(dir: &Dir, marks: MarkNamespace) -> Result<Patch> {
+pub(super) fn read_patch(dir: &Dir, marks: XattrNamespace) -> Result<Patch> {
     let mut descent = Descent::new(dir)?;
     let root = Attributes::of_dir(descent.dir(), marks)?;
     let mut entries = BTreeMap::from([(Vec::new(), root)]);

@@ -10,7 +10,7 @@ use super::known::{Known, live_mounts};
 use super::layer::Level;
 use super::report::{Action, CheckReport, Object, Problem, ProblemKind};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::fault;
+use crate::fs::failpoint;
 use crate::image::{ChainId, DiffId};
 use crate::layer::LayerSource;
 use crate::progress::Progress;
@@ -87,7 +87,7 @@ impl Store {
                 let hint = hints.first().map(|hint| format!(" ({hint})"));
                 Action::Failed(error.chain() + &hint.unwrap_or_default())
             });
-            fault::point("repaired");
+            failpoint::hit("repaired");
         }
         Ok(())
     }
@@ -214,7 +214,7 @@ impl Repair<'_> {
             let parent = self.store.layer_parent(id)?;
             let name = id.place().1.as_bytes();
             let thrown = self.store.throw_away(&parent, name)?;
-            fault::point("repair-layer");
+            failpoint::hit("repair-layer");
             self.store.publish_layer(id, &staging, LAYER)?;
             thrown
         };
@@ -278,7 +278,7 @@ impl Repair<'_> {
             let dir = self.store.dir().open_below(dir.as_bytes())?;
             self.store.throw_away(&dir, name.as_bytes())?
         };
-        fault::point("repair-taken");
+        failpoint::hit("repair-taken");
         thrown.empty()
     }
 

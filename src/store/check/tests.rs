@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::*;
 use crate::ErrorKind;
 use crate::fs::tree::{Inode, NodeId, Tree};
-use crate::fs::{Access, Dir, InodeKind, MarkNamespace, Stat};
+use crate::fs::{Access, Dir, InodeKind, Stat, XattrNamespace};
 use crate::store::record::Record;
 
 /// A layer on disk, and the record of it.
@@ -106,14 +106,14 @@ fn record(dir: &Dir) -> Vec<u8> {
             b"" => dir.xattrs_self().unwrap(),
             _ => dir.xattrs(name).unwrap(),
         },
-        witness: None,
+        stat_stamp: None,
     };
     let mut tree = Tree::new(inode(&dir.stat_self().unwrap(), dir, b""));
     let (mut whiteouts, mut opaques) = (Vec::new(), Vec::new());
     let mut seen: Vec<(Stat, NodeId)> = Vec::new();
     let mut pending = vec![(dir.open_dir(b".").unwrap(), Tree::ROOT, Vec::new())];
     while let Some((dir, node, path)) = pending.pop() {
-        if dir.is_opaque(MarkNamespace::User).unwrap() {
+        if dir.is_opaque(XattrNamespace::User).unwrap() {
             opaques.push(path.clone());
         }
         for name in dir.names().unwrap() {
@@ -141,7 +141,7 @@ fn record(dir: &Dir) -> Vec<u8> {
         tree: &tree,
         whiteouts: whiteouts.iter().map(Vec::as_slice).collect(),
         opaques: opaques.iter().map(Vec::as_slice).collect(),
-        marks: MarkNamespace::User,
+        marks: XattrNamespace::User,
     };
     record.write(&mut out).unwrap();
     out

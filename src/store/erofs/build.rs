@@ -9,10 +9,10 @@ use super::{IMAGE, IMAGE_RECORD, INDEX, ODD, STREAM};
 use crate::erofs::{BlockSize, DataPlace, Device, ImageOptions, Plan, Source};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::tree::{NodeId, Tree};
-use crate::fs::{Dir, InodeKind, MarkNamespace, escape_name, fault};
+use crate::fs::{Dir, InodeKind, XattrNamespace, escape_name, failpoint};
 use crate::image::{ChainId, DiffId};
 use crate::layer::view::{View, ViewOptions};
-use crate::layer::{Changeset, IndexReader, Kept};
+use crate::layer::{IndexReader, Kept, LowerDependencies};
 use crate::store::chain::Chain;
 use crate::store::form::LayerForm;
 use crate::store::id::LayerId;
@@ -167,7 +167,7 @@ impl Store {
         };
         write_meta(&dir, &meta)?;
         self.sync()?;
-        fault::point("image-staged");
+        failpoint::hit("image-staged");
         self.publish_layer(id, &staging, LAYER)
     }
 
@@ -228,10 +228,10 @@ impl Merged {
 }
 
 /// What is in a merged tree, by the way to finding what an overlay on it would not show as it is.
-fn survey(view: &View, marks: MarkNamespace) -> Result<Changeset> {
+fn survey(view: &View, marks: XattrNamespace) -> Result<LowerDependencies> {
     let tree = view.tree();
     let (mut uids, mut gids) = (BTreeSet::new(), BTreeSet::new());
-    let mut known = Changeset::default();
+    let mut known = LowerDependencies::default();
     let mut pending = vec![Tree::ROOT];
     let mut look = |node: NodeId| -> Result<()> {
         let inode = tree.inode(node);

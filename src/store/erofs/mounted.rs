@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::lock::{LockFile, LockMode};
 use crate::fs::mount::{self, FileBelow, FileSystem, mount_erofs};
 use crate::fs::tree::{Inode, NodeId, Tree};
-use crate::fs::{Dir, InodeKind, MarkNamespace};
+use crate::fs::{Dir, InodeKind, XattrNamespace};
 use crate::image::{ChainId, DiffId};
 use crate::store::form::{LayerForm, LayersOption};
 use crate::store::id::LayerId;
@@ -131,7 +131,7 @@ impl Store {
     /// Says why not.
     pub fn probe_erofs(&self) -> Result<()> {
         let fail = || format!("keep layers as tar files in {}", self.path().display());
-        if self.marks() != MarkNamespace::Trusted || !self.options().id_mapped_mounts {
+        if self.marks() != XattrNamespace::Trusted || !self.options().id_mapped_mounts {
             let message = format!("{}: not in a user namespace", fail());
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
@@ -207,7 +207,7 @@ fn probe_tree() -> Tree {
         link: Box::default(),
         sha256: None,
         xattrs: Vec::new(),
-        witness: None,
+        stat_stamp: None,
     };
     let mut tree = Tree::new(inode(InodeKind::Directory, 0));
     tree.insert(Tree::ROOT, PROBE.as_bytes(), inode(InodeKind::File, 512));

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{INDEX, KEPT_RECORD, ODD, STREAM, digest_of};
 use crate::error::{Error, Result, ResultExt};
-use crate::fs::{Dir, fault};
+use crate::fs::{Dir, failpoint};
 use crate::image::DiffId;
-use crate::layer::{Changeset, KeepTo, LayerSource, keep_layer};
+use crate::layer::{KeepTo, LayerSource, LowerDependencies, keep_layer};
 use crate::progress::Progress;
 use crate::store::id::LayerId;
 use crate::store::json;
@@ -70,10 +70,10 @@ impl Store {
         let meta = LayerMeta {
             stream_size: applied.size,
             created: now(),
-            changeset: Changeset {
+            changeset: LowerDependencies {
                 files: sizes.files,
                 size: sizes.size,
-                ..Changeset::default()
+                ..LowerDependencies::default()
             },
         };
         write_meta(dir, &meta)?;
@@ -82,7 +82,7 @@ impl Store {
             odd: digest_of(dir, ODD)?,
         };
         json::replace(dir, KEPT_RECORD, &record)?;
-        fault::point("layer-staged");
+        failpoint::hit("layer-staged");
         Ok(())
     }
 

@@ -26,7 +26,7 @@ use crate::error::{ErrorKind, Result};
 use crate::fs::lock::LockFile;
 use crate::fs::mount::{self, Mount, MountAttributes, MountMethod, Upper};
 use crate::fs::names::{canonical, unique_name};
-use crate::fs::{Access, Dir, MapOptions, fault, probe};
+use crate::fs::{Access, Dir, MapOptions, failpoint, probe};
 use crate::image::ChainId;
 
 /// How the sources begin that the kernel's table shows.
@@ -150,12 +150,12 @@ impl Store {
                 continue;
             }
             if record.is_live()? {
-                fault::point("unmount");
+                failpoint::hit("unmount");
                 mount::unmount(target, lazy).map_err(|error| match error.kind() {
                     ErrorKind::Busy => Reason::InUse.of_error(error),
                     _ => Reason::UnmountFailed.of_error(error),
                 })?;
-                fault::point("unmounted");
+                failpoint::hit("unmounted");
             }
             self.forget_mount(&record)?;
         }
@@ -208,14 +208,14 @@ impl Store {
         };
         let name = format!("{}.json", record.id);
         json::replace(&self.sub("mounts")?, &name, &record.record())?;
-        fault::point("mount-recorded");
+        failpoint::hit("mount-recorded");
         let dir = Dir::open(&record.target, Access::Plain)?;
         if let Err(error) = mount.attach(&dir) {
             // The error that matters is the one being returned.
             let _ = self.forget_mount(&record);
             return Err(Reason::MountFailed.of_error(error));
         }
-        fault::point("mounted");
+        failpoint::hit("mounted");
         Ok(record)
     }
 }

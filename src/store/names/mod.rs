@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::lock::{LockFile, LockMode};
-use crate::fs::{Dir, InodeId, fault};
+use crate::fs::{Dir, InodeId, failpoint};
 use crate::image::{ChainId, DiffId};
 use crate::store::json;
 use crate::store::place::Store;
@@ -410,7 +410,7 @@ impl Locked<'_> {
     /// Writes a new record.
     pub(crate) fn insert(&self, snapshot: &Snapshot) -> Result<()> {
         self.records.write(snapshot)?;
-        fault::point("snapshot-recorded");
+        failpoint::hit("snapshot-recorded");
         Ok(())
     }
 
@@ -424,9 +424,9 @@ impl Locked<'_> {
         }
         active.becoming = Some(committed.info.name.clone());
         self.records.write(&active)?;
-        fault::point("snapshot-becoming");
+        failpoint::hit("snapshot-becoming");
         self.records.write(committed)?;
-        fault::point("snapshot-committed");
+        failpoint::hit("snapshot-committed");
         self.forget(&active)
     }
 
@@ -463,7 +463,7 @@ impl Locked<'_> {
         }
         dir.remove_all(file_name(&snapshot.info.name).as_bytes())?;
         dir.sync_names()?;
-        fault::point("snapshot-forgotten");
+        failpoint::hit("snapshot-forgotten");
         Ok(())
     }
 
@@ -531,7 +531,7 @@ fn committed(records: &Records, name: &str) -> Result<Snapshot> {
         Kind::Committed => Ok(parent),
         kind => {
             let message = format!("snapshot {name:?}: {kind}, so that nothing can be laid on it");
-            Err(Reason::ParentNotMounted
+            Err(Reason::ParentNotCommitted
                 .error(message)
                 .with_hint("commit it first"))
         }

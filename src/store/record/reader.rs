@@ -10,7 +10,7 @@ use super::order::Order;
 use super::wire::Number;
 use super::{MAGIC, MAX_ENTRY_SIZE};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::MarkNamespace;
+use crate::fs::XattrNamespace;
 
 /// Reads a record. What was read counts only when [`next`](Self::next) has told the end: only then is it known that
 /// nothing is damaged.
@@ -19,7 +19,7 @@ pub struct RecordReader<R> {
     input: BufReader<R>,
     hasher: Sha256,
     order: Order,
-    marks: MarkNamespace,
+    marks: XattrNamespace,
     count: u64,
     is_through: bool,
     /// The entry being read.
@@ -38,7 +38,7 @@ impl<R: Read> RecordReader<R> {
             input: BufReader::new(input),
             hasher: Sha256::new(),
             order: Order::default(),
-            marks: MarkNamespace::Trusted,
+            marks: XattrNamespace::Trusted,
             count: 0,
             is_through: false,
             body: Vec::new(),
@@ -52,15 +52,15 @@ impl<R: Read> RecordReader<R> {
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
         reader.marks = match reader.take()? {
-            [0] => MarkNamespace::Trusted,
-            [1] => MarkNamespace::User,
+            [0] => XattrNamespace::Trusted,
+            [1] => XattrNamespace::User,
             _ => return Err(damaged("the namespace is none")),
         };
         Ok(reader)
     }
 
     /// The namespace that opaque directories are marked in.
-    pub fn marks(&self) -> MarkNamespace {
+    pub fn marks(&self) -> XattrNamespace {
         self.marks
     }
 

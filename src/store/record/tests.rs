@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::{ErrorKind, Result};
-use crate::fs::tree::{Inode, Tree, Witness};
-use crate::fs::{InodeId, InodeKind, MarkNamespace};
+use crate::fs::tree::{Inode, StatStamp, Tree};
+use crate::fs::{InodeId, InodeKind, XattrNamespace};
 
 fn inode(kind: InodeKind) -> Inode {
     Inode {
@@ -20,7 +20,7 @@ fn inode(kind: InodeKind) -> Inode {
         link: Box::default(),
         sha256: None,
         xattrs: Vec::new(),
-        witness: None,
+        stat_stamp: None,
     }
 }
 
@@ -35,7 +35,7 @@ fn read(bytes: &[u8]) -> Result<Vec<Entry>> {
 
 fn written(entries: &[Entry]) -> Result<Vec<u8>> {
     let mut out = Vec::new();
-    let mut writer = RecordWriter::new(&mut out, MarkNamespace::User)?;
+    let mut writer = RecordWriter::new(&mut out, XattrNamespace::User)?;
     for entry in entries {
         writer.append(entry)?;
     }
@@ -85,7 +85,7 @@ fn sample() -> Tree {
     };
     tree.insert(dir, b"link", link);
     let device = Inode {
-        witness: Some(Witness {
+        stat_stamp: Some(StatStamp {
             id: InodeId { dev: 1, ino: 2 },
             ctime: FileTime::zero(),
             rdev: (8, 1),
@@ -103,7 +103,7 @@ fn record(tree: &Tree) -> Record<'_> {
         tree,
         whiteouts: vec![b"d/gone", b"away"],
         opaques: vec![b"d"],
-        marks: MarkNamespace::Trusted,
+        marks: XattrNamespace::Trusted,
     }
 }
 
@@ -114,7 +114,7 @@ fn a_tree_is_read_back_in_order_with_all_that_it_says() {
     record(&tree).write(&mut bytes).unwrap();
     assert_eq!(
         RecordReader::new(&bytes[..]).unwrap().marks(),
-        MarkNamespace::Trusted
+        XattrNamespace::Trusted
     );
     let entries = read(&bytes).unwrap();
     let paths: Vec<_> = entries

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::names::{join, split};
 use crate::fs::tree::{InodeIndex, NodeId, Tree};
 use crate::fs::xattr::is_masked;
-use crate::fs::{InodeKind, MarkNamespace, escape_name};
+use crate::fs::{InodeKind, XattrNamespace, escape_name};
 
 /// What is known of a layer that was unpacked by itself.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub struct Record<'a> {
     /// Paths of opaque directories.
     pub opaques: Vec<&'a [u8]>,
     /// The namespace that they are marked in.
-    pub marks: MarkNamespace,
+    pub marks: XattrNamespace,
 }
 
 impl Record<'_> {
@@ -130,7 +130,7 @@ impl<'a> Walk<'a> {
 
     fn entry(&mut self, path: Vec<u8>, node: NodeId) -> Result<Entry> {
         let inode = self.record.tree.inode(node);
-        let number = inode.witness.map(|witness| witness.rdev);
+        let number = inode.stat_stamp.map(|stat_stamp| stat_stamp.rdev);
         let content = match inode.kind {
             InodeKind::File => Content::File {
                 size: inode.size,

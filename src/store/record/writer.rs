@@ -9,7 +9,7 @@ use super::order::Order;
 use super::wire::put_number;
 use super::{MAGIC, MAX_ENTRY_SIZE};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::MarkNamespace;
+use crate::fs::XattrNamespace;
 
 /// Writes a record. Without [`finish`](Self::finish) it is none: readers refuse it.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl<W: Write> RecordWriter<W> {
     /// # Errors
     ///
     /// Those of the output.
-    pub fn new(out: W, marks: MarkNamespace) -> Result<Self> {
+    pub fn new(out: W, marks: XattrNamespace) -> Result<Self> {
         let mut writer = Self {
             out: BufWriter::new(out),
             hasher: Sha256::new(),
@@ -37,8 +37,8 @@ impl<W: Write> RecordWriter<W> {
             body: Vec::new(),
         };
         let marks = match marks {
-            MarkNamespace::Trusted => 0,
-            MarkNamespace::User => 1,
+            XattrNamespace::Trusted => 0,
+            XattrNamespace::User => 1,
         };
         writer.put(MAGIC)?;
         writer.put(&[marks])?;

@@ -4,7 +4,7 @@ use super::Builder;
 use super::scan::scan;
 use crate::error::Result;
 use crate::fs::copy::{CopyOptions, copy_tree};
-use crate::fs::fault;
+use crate::fs::failpoint;
 use crate::store::id::LayerId;
 use crate::store::layer::{CONTENT, LAYER};
 
@@ -40,7 +40,7 @@ impl Builder<'_> {
         self.store
             .describe(&layer, &scanned.tree, scanned.changeset, 0)?;
         self.store.sync()?;
-        fault::point("layer-merged");
+        failpoint::hit("layer-merged");
         self.store.publish_layer(id, &staging, LAYER)
     }
 }

@@ -32,7 +32,7 @@ use crate::error::{Result, ResultExt};
 use crate::fs::names::{parents, split};
 use crate::fs::{Dir, InodeKind};
 use crate::image::{ChainId, DiffId};
-use crate::layer::{Changeset, relative_path};
+use crate::layer::{LowerDependencies, relative_path};
 use crate::overlay::Stack;
 use crate::progress::Progress;
 
@@ -316,7 +316,7 @@ impl<'s> Builder<'s> {
 
 /// A layer as what lies over others.
 struct Over<'c> {
-    changes: &'c Changeset,
+    changes: &'c LowerDependencies,
     /// The layer alone.
     view: Stack,
     implied: HashSet<&'c [u8]>,
@@ -326,7 +326,7 @@ struct Over<'c> {
 }
 
 impl<'c> Over<'c> {
-    fn new(changes: &'c Changeset, content: &Dir, store: &Store) -> Result<Self> {
+    fn new(changes: &'c LowerDependencies, content: &Dir, store: &Store) -> Result<Self> {
         let set = |paths: &'c [Vec<u8>]| paths.iter().map(Vec::as_slice).collect();
         let implied = changes.implied.iter().filter(|dir| !dir.described);
         Ok(Self {

@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::error::Result;
 use crate::fs::descent::Descent;
 use crate::fs::tree::{Inode, NodeId, Tree};
-use crate::fs::{Dir, InodeId, InodeKind, MarkNamespace, Stat, hash_file};
-use crate::layer::Changeset;
+use crate::fs::{Dir, InodeId, InodeKind, Stat, XattrNamespace, hash_file};
+use crate::layer::LowerDependencies;
 
 /// What a layer consists of that was not made of a stream.
 pub(super) struct Scanned {
     /// Without the whiteouts.
     pub tree: Tree,
     /// Every directory in it describes itself; the root too.
-    pub changeset: Changeset,
+    pub changeset: LowerDependencies,
 }
 
 /// A directory whose names are being gone through.
@@ -30,9 +30,9 @@ struct Linked {
 }
 
 struct Scan {
-    marks: MarkNamespace,
+    marks: XattrNamespace,
     tree: Tree,
-    changes: Changeset,
+    changes: LowerDependencies,
     linked: HashMap<InodeId, Linked>,
     uids: BTreeSet<u32>,
     gids: BTreeSet<u32>,
@@ -41,7 +41,7 @@ struct Scan {
 }
 
 /// Reads all of a directory, and takes away the marks by which overlayfs recognises its own copies.
-pub(super) fn scan(root: &Dir, marks: MarkNamespace) -> Result<Scanned> {
+pub(super) fn scan(root: &Dir, marks: XattrNamespace) -> Result<Scanned> {
     root.remove_other_marks(b"", marks)?;
     let mut scan = Scan {
         marks,
@@ -49,10 +49,10 @@ pub(super) fn scan(root: &Dir, marks: MarkNamespace) -> Result<Scanned> {
             xattrs: root.xattrs_self()?,
             ..Inode::of(&root.stat_self()?)
         }),
-        changes: Changeset {
+        changes: LowerDependencies {
             root: true,
             root_opaque: false,
-            ..Changeset::default()
+            ..LowerDependencies::default()
         },
         linked: HashMap::new(),
         uids: BTreeSet::new(),

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::mount::Upper;
 use crate::fs::names::split;
 use crate::fs::staging::Staging;
-use crate::fs::{Access, Dir, Inode, Metadata, Root, Rules, Stat, Times, fault};
+use crate::fs::{Access, Dir, Inode, Metadata, Root, Rules, Stat, Times, failpoint};
 use crate::image::DiffId;
 use crate::layer::{ApplyOptions, apply_layers};
 use crate::store::chain::Chain;
@@ -59,7 +59,7 @@ impl Builder<'_> {
         self.store
             .describe(&layer, &scanned.tree, scanned.changeset, made.stream_size)?;
         self.store.sync()?;
-        fault::point("layer-variant");
+        failpoint::hit("layer-variant");
         self.store.publish_layer(id, &staging, LAYER)
     }
 

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use oci_bundle::fs::fault;
+use oci_bundle::fs::failpoint;
 use oci_bundle::store::{GcOptions, Store, StoreOptions};
 
-use super::ground::{Ground, LONG, inventory, plain, reaching, was_killed};
+use super::crash_fs::{Ground, LONG, inventory, plain, reaching, was_killed};
 use crate::machine::{Bounded, said};
 use crate::tree::Tree;
 
@@ -24,10 +24,10 @@ fn number(variable: &str) -> Option<usize> {
 fn collect_and_die(store: &Path) {
     let left = AtomicUsize::new(number(PASSED).unwrap());
     let is_last = |left: usize| left.checked_sub(1);
-    fault::set_hook(Box::new(move |_| {
+    failpoint::set_hook(Box::new(move |_| {
         let order = Ordering::SeqCst;
         if left.fetch_update(order, order, is_last).is_err() {
-            fault::die();
+            failpoint::crash();
         }
     }));
     let mut options = StoreOptions::new(store);

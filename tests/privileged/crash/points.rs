@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use super::ground::{Ground, UNPACK, base, inventory, plain, reaching};
+use super::crash_fs::{Ground, UNPACK, base, inventory, plain, reaching};
 use crate::image::{Image, Layer, layers_of};
 use crate::machine::names_in;
 use crate::tree::Tree;

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::ground::{Ground, LONG, assert_sound, plain, reaching};
+use super::crash_fs::{Ground, LONG, assert_sound, plain, reaching};
 use crate::image::{Image, layers_of};
 use crate::machine::{Bounded, names_in, said};
 use crate::tree::Tree;

@@ -3,7 +3,7 @@
 //! The tests run themselves again below a filter that answers in the kernel's place, as old kernels and containers do.
 
 use oci_bundle::ErrorKind;
-use oci_bundle::fs::MarkNamespace;
+use oci_bundle::fs::XattrNamespace;
 use oci_bundle::fs::mount::{Features, MountMethod};
 
 use super::namespace::step;
@@ -82,7 +82,7 @@ fn the_next_method_is_tried_where_one_is_not_there() {
         ErrorKind::Io,
     ];
     assert!(kinds.contains(&error.kind()), "{error:?}");
-    let found = Features::probe(&opened(&scratch.path("")), MarkNamespace::Trusted).unwrap();
+    let found = Features::probe(&opened(&scratch.path("")), XattrNamespace::Trusted).unwrap();
     assert!(found.kernel_overlay().is_yes());
     let fd = found
         .methods

@@ -1,6 +1,6 @@
 //! What the probes find on a machine that has everything the other tests need.
 
-use oci_bundle::fs::MarkNamespace;
+use oci_bundle::fs::XattrNamespace;
 use oci_bundle::fs::mount::{self, Features, MountMethod};
 
 use super::{made, opened};
@@ -11,11 +11,11 @@ use crate::machine::{Scratch, Tmpfs, names_in};
 fn probes_agree_with_what_the_other_tests_do_and_leave_nothing() {
     let scratch = Scratch::new(&["fuse-overlayfs"]);
     let store = made(&scratch, "store");
-    let found = Features::probe_all(&store, MarkNamespace::Trusted).unwrap();
+    let found = Features::probe_all(&store, XattrNamespace::Trusted).unwrap();
     for (method, answer) in &found.methods {
         assert!(answer.is_yes(), "{method}: {answer}");
     }
-    let (_, fuse) = Features::probe(&store, MarkNamespace::Trusted)
+    let (_, fuse) = Features::probe(&store, XattrNamespace::Trusted)
         .unwrap()
         .methods
         .pop()
@@ -44,7 +44,7 @@ fn probes_agree_with_what_the_other_tests_do_and_leave_nothing() {
 fn a_no_says_why() {
     let scratch = Scratch::new(&[]);
     let tmpfs = Tmpfs::mount(scratch.path("tmpfs"), "size=8m");
-    let found = Features::probe(&opened(tmpfs.path()), MarkNamespace::Trusted).unwrap();
+    let found = Features::probe(&opened(tmpfs.path()), XattrNamespace::Trusted).unwrap();
     assert_eq!(found.file_system.name, "tmpfs");
     assert!(
         found
@@ -55,7 +55,7 @@ fn a_no_says_why() {
     // On an overlay itself there is no upper directory.
     let stack = super::Stack::of(&scratch, 2).with_upper("upper");
     let root = stack.mount(Some(MountMethod::Fd)).unwrap().root().unwrap();
-    let found = Features::probe(&root, MarkNamespace::Trusted).unwrap();
+    let found = Features::probe(&root, XattrNamespace::Trusted).unwrap();
     assert_eq!(found.file_system.name, "overlayfs");
     let answer = found.kernel_overlay().to_string();
     assert!(answer.contains("upperdir"), "{answer}");

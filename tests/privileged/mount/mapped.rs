@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 
 use oci_bundle::ErrorKind;
 use oci_bundle::fs::mount::{self, MountAttributes, Overlay, Upper, UserNamespace};
-use oci_bundle::fs::{IdMap, MapOptions, MarkNamespace};
+use oci_bundle::fs::{IdMap, MapOptions, XattrNamespace};
 
 use super::{made, opened};
 use crate::machine::{Scratch, names_in};
@@ -42,7 +42,7 @@ fn an_id_mapped_layer_shows_other_owners_and_keeps_its_own() {
             dir: &upper,
             work: &work,
         }),
-        marks: MarkNamespace::Trusted,
+        marks: XattrNamespace::Trusted,
         source: "bundle:mapped",
         volatile: false,
         read_only: false,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use oci_bundle::ErrorKind;
-use oci_bundle::fs::MarkNamespace;
+use oci_bundle::fs::XattrNamespace;
 use oci_bundle::fs::mount::{self, MountAttributes, MountMethod};
 
 use super::{Stack, made, names, opened};
@@ -14,7 +14,7 @@ use crate::machine::{Bounded, Scratch, names_in};
 use crate::tree::Tree;
 
 /// Two layers with one of everything that stacking is about, marked in a namespace; the topmost first.
-fn marked_layers<'a>(scratch: &'a Scratch, name: &str, marks: MarkNamespace) -> Stack<'a> {
+fn marked_layers<'a>(scratch: &'a Scratch, name: &str, marks: XattrNamespace) -> Stack<'a> {
     let lower = made(scratch, &format!("{name}-lower"));
     let path = scratch.path(&format!("{name}-lower"));
     for directory in ["merged", "hidden", "gone"] {
@@ -48,8 +48,8 @@ fn marked_layers<'a>(scratch: &'a Scratch, name: &str, marks: MarkNamespace) -> 
 fn every_method_shows_the_same_tree_in_both_namespaces_of_marks() {
     let scratch = Scratch::new(&["fuse-overlayfs"]);
     for (name, marks) in [
-        ("trusted", MarkNamespace::Trusted),
-        ("user", MarkNamespace::User),
+        ("trusted", XattrNamespace::Trusted),
+        ("user", XattrNamespace::User),
     ] {
         let stack = marked_layers(&scratch, name, marks);
         let target = made(&scratch, &format!("{name}-target"));
@@ -77,7 +77,7 @@ fn every_method_shows_the_same_tree_in_both_namespaces_of_marks() {
 fn changes_go_to_the_upper_directory_by_every_method() {
     let scratch = Scratch::new(&["fuse-overlayfs"]);
     for method in MountMethod::ALL {
-        let stack = marked_layers(&scratch, &method.to_string(), MarkNamespace::Trusted);
+        let stack = marked_layers(&scratch, &method.to_string(), XattrNamespace::Trusted);
         let stack = stack.with_upper(&format!("{method}-upper"));
         let root = stack.mount(Some(method)).unwrap().root().unwrap();
         drop(root.create_file(b"new", 0o644).unwrap().unwrap());
@@ -341,7 +341,7 @@ fn without_the_right_to_mount_the_error_says_what_to_do() {
         let overlay = mount::Overlay {
             lowers: &lowers,
             upper: None,
-            marks: MarkNamespace::User,
+            marks: XattrNamespace::User,
             source: "denied",
             volatile: false,
             read_only: true,

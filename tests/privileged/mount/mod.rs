@@ -15,7 +15,7 @@ use std::path::Path;
 
 use oci_bundle::Result;
 use oci_bundle::fs::mount::{Mount, MountAttributes, MountMethod, Overlay, Upper};
-use oci_bundle::fs::{Access, Dir, MarkNamespace};
+use oci_bundle::fs::{Access, Dir, XattrNamespace};
 
 use crate::machine::Scratch;
 
@@ -35,7 +35,7 @@ struct Stack<'a> {
     /// The topmost first.
     lowers: Vec<Dir>,
     upper: Option<(Dir, Dir)>,
-    marks: MarkNamespace,
+    marks: XattrNamespace,
     attributes: MountAttributes,
     read_only: bool,
     volatile: bool,
@@ -47,7 +47,7 @@ impl<'a> Stack<'a> {
             scratch,
             lowers,
             upper: None,
-            marks: MarkNamespace::Trusted,
+            marks: XattrNamespace::Trusted,
             attributes: MountAttributes::default(),
             read_only: false,
             volatile: false,

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use oci_bundle::fs::mount::{self, MountAttributes, MountMethod, Overlay, Upper};
 use oci_bundle::fs::userns::{Entry, run_in_user_namespace};
-use oci_bundle::fs::{MarkNamespace, probe};
+use oci_bundle::fs::{XattrNamespace, probe};
 
 use super::opened;
 use crate::machine::{Bounded, Scratch};
@@ -98,7 +98,7 @@ fn mount_as_namespace_root() {
             dir: &upper,
             work: &work,
         }),
-        marks: MarkNamespace::User,
+        marks: XattrNamespace::User,
         source: "bundle:user",
         volatile: false,
         read_only: false,
@@ -123,7 +123,7 @@ fn mount_as_namespace_root() {
     fs::remove_dir(seen.join("hidden")).unwrap();
     fs::create_dir(seen.join("hidden")).unwrap();
     let hidden = opened(&home.join("upper/hidden"));
-    assert!(hidden.is_opaque(MarkNamespace::User).unwrap());
+    assert!(hidden.is_opaque(XattrNamespace::User).unwrap());
 }
 
 #[test]

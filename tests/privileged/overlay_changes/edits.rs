@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::flat_vs_overlay::{AFTER, FlatAndOverlay};
 use super::model::Step;
-use super::twins::{AFTER, Twins};
 use super::view::Mounter;
 use crate::machine::Scratch;
 
@@ -137,7 +137,7 @@ fn with_known_edits(check: impl Fn(&str, &[Step], bool)) {
 fn the_edits_that_overlays_are_known_to_get_wrong_give_the_layer_of_a_flat_tree() {
     let scratch = Scratch::new(&[]);
     with_known_edits(|what, steps, is_change| {
-        let found = Twins::new(&scratch, &two_layers())
+        let found = FlatAndOverlay::new(&scratch, &two_layers())
             .check(steps, AFTER, Mounter::Kernel)
             .unwrap();
         assert_eq!(!found.is_empty(), is_change, "{what}");
@@ -161,7 +161,7 @@ fn an_overlay_of_fuse_overlayfs_gives_the_layer_of_a_flat_tree() {
     ];
     with_known_edits(|what, steps, is_change| {
         if edits.contains(&what) {
-            let found = Twins::new(&scratch, &two_layers())
+            let found = FlatAndOverlay::new(&scratch, &two_layers())
                 .check(steps, AFTER, Mounter::Fuse)
                 .unwrap();
             assert_eq!(!found.is_empty(), is_change, "{what}");
@@ -181,9 +181,9 @@ fn a_link_that_an_equal_file_was_renamed_over_is_lost() {
     // Copied up, so that it is one of the three no more.
     let upper = vec![Step::Open(name("c"))];
     let scratch = Scratch::new(&[]);
-    let twins = Twins::new(&scratch, &[lower, upper]);
+    let trees = FlatAndOverlay::new(&scratch, &[lower, upper]);
     let edit = [Step::Rename(name("c"), name("b"))];
-    let found = twins.check(&edit, AFTER, Mounter::Kernel).unwrap();
+    let found = trees.check(&edit, AFTER, Mounter::Kernel).unwrap();
     let paths: Vec<&[u8]> = found.iter().map(|change| &change.path[..]).collect();
     assert_eq!(paths, [&b"."[..], b"a", b"b", b"c"]);
 }

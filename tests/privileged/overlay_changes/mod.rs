@@ -4,13 +4,13 @@
 //! - `view`: what a mount and a stack show
 //! - `marks`: layers with marks of all kinds
 //! - `model`: the steps of edits
-//! - `twins`: a tree that lies flat and in layers, and is edited
+//! - `flat_vs_overlay`: a tree that lies flat and in layers, and is edited
 //! - `edits`: edits by name
 //! - `property`: any edit
 
 mod edits;
+mod flat_vs_overlay;
 mod marks;
 mod model;
 mod property;
-mod twins;
 mod view;

@@ -6,8 +6,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use super::flat_vs_overlay::{AFTER, BEFORE, FlatAndOverlay};
 use super::model::{Step, steps};
-use super::twins::{AFTER, BEFORE, Twins};
 use super::view::Mounter;
 use crate::machine::Scratch;
 
@@ -31,7 +31,7 @@ fn any_edit_of_an_overlay_gives_the_layer_of_a_flat_tree() {
     let (all, compared) = (Cell::new(0), Cell::new(0));
     let check = |(mut edits, steps, time): (Vec<Vec<Step>>, Vec<Step>, i64)| {
         edits.insert(0, links());
-        let found = Twins::new(&scratch, &edits).check(&steps, time, Mounter::Kernel);
+        let found = FlatAndOverlay::new(&scratch, &edits).check(&steps, time, Mounter::Kernel);
         all.set(all.get() + 1);
         compared.set(compared.get() + i32::from(found.is_some()));
         Ok(())

@@ -8,13 +8,13 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use oci_bundle::fs::{Access, Dir, InodeKind, MarkNamespace};
+use oci_bundle::fs::{Access, Dir, InodeKind, XattrNamespace};
 use oci_bundle::overlay::{Found, Stack};
 
 use crate::machine::Bounded;
 use crate::tree;
 
-const MARKS: MarkNamespace = MarkNamespace::Trusted;
+const MARKS: XattrNamespace = XattrNamespace::Trusted;
 
 /// A mounted overlay, unmounted on drop.
 pub struct Overlay(pub PathBuf);

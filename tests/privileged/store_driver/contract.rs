@@ -256,7 +256,7 @@ fn only_what_is_committed_is_laid_upon(driver: &(impl Driver + DiffDriver), _: &
         .create_read_write(&key("open"), None, &plain())
         .unwrap();
     for (parent, reason) in [
-        ("open", Reason::ParentNotMounted),
+        ("open", Reason::ParentNotCommitted),
         ("missing", Reason::KeyUnknown),
     ] {
         let parent = key(parent);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use oci_bundle::compat::driver::{DiffDriver, Driver, GetOptions, IdMapUpdater, StagedApply};
-use oci_bundle::fs::fault;
+use oci_bundle::fs::failpoint;
 use oci_bundle::store::GcOptions;
 
 use super::overlay::{fill, one_file, shifted};
@@ -41,7 +41,7 @@ fn dies_where_it_is_told() {
     let mut words = told.splitn(3, ' ');
     let mut word = || words.next().unwrap().to_owned();
     let (verb, end, store) = (word(), word(), PathBuf::from(word()));
-    fault::set_hook(Box::new(move |point| {
+    failpoint::set_hook(Box::new(move |point| {
         if point == end {
             std::process::abort();
         }

@@ -130,7 +130,7 @@ fn nothing_is_laid_on_what_changes() {
         reason(repository.unpack_layer(&mut stream.as_slice(), on_it)),
         reason(repository.add_layer(layers[0].digest(), on_it, false)),
     ] {
-        assert_eq!(failed, Some(Reason::ParentNotMounted));
+        assert_eq!(failed, Some(Reason::ParentNotCommitted));
     }
     let none = key("none");
     let unknown = repository.create_layer(&key("other"), Parent::Container(&none));

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use oci_bundle::fs::fault;
+use oci_bundle::fs::failpoint;
 use oci_bundle::snapshots::{Kind, Snapshotter, StoreSnapshots};
 use oci_bundle::store::{GcOptions, Store};
 
@@ -48,7 +48,7 @@ fn a_death_anywhere_leaves_one_state_or_the_next() {
     if let Some(path) = std::env::var_os(STORE) {
         let passed: usize = std::env::var(PASSED).unwrap().parse().unwrap();
         let count = AtomicUsize::new(0);
-        fault::set_hook(Box::new(move |_| {
+        failpoint::set_hook(Box::new(move |_| {
             if count.fetch_add(1, Ordering::Relaxed) == passed {
                 let process = rustix::process::getpid();
                 let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);

@@ -119,7 +119,7 @@ pub fn only_what_is_committed_is_a_parent(stage: &Stage<'_>) {
         ] {
             let error = made.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
-            assert_eq!(Reason::of(&error), Some(Reason::ParentNotMounted));
+            assert_eq!(Reason::of(&error), Some(Reason::ParentNotCommitted));
         }
     }
     assert_eq!(stage.walked(&[]), ["active", "view"]);
@@ -375,7 +375,7 @@ pub fn a_commit_chooses_a_parent_where_there_was_none(stage: &Stage<'_>) {
     );
     assert_eq!(
         reason(commit("n", "on nothing", "active")),
-        Some(Reason::ParentNotMounted)
+        Some(Reason::ParentNotCommitted)
     );
     assert_eq!(
         commit("n", "on p", "q").unwrap_err().kind(),

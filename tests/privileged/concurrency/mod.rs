@@ -13,7 +13,7 @@ mod unpacking;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::crash::ground::Ground;
+use crate::crash::crash_fs::Ground;
 use crate::machine::said;
 
 /// How many processes do the same at once.

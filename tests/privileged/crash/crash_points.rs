@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::ground::{Ground, UNPACK, addition, base, inventory};
+use super::crash_fs::{Ground, UNPACK, addition, base, inventory};
 use crate::image::{Image, Layer};
 use crate::machine::names_in;
 use crate::tree::Tree;

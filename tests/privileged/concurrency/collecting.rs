@@ -9,7 +9,7 @@ use oci_bundle::ErrorKind;
 use oci_bundle::store::{GcOptions, Reason};
 
 use super::unpack;
-use crate::crash::ground::{Ground, LONG, plain, reaching};
+use crate::crash::crash_fs::{Ground, LONG, plain, reaching};
 use crate::machine::{Bounded, names_in, said};
 use crate::tree::Tree;
 

@@ -12,7 +12,7 @@ pub(super) struct Pending {
 }
 
 /// What waits for the end of the layer, by path.
-pub(super) struct Waiting {
+pub(super) struct DeferredDirMetadata {
     pending: HashMap<Box<[u8]>, Pending>,
     /// Bytes that this takes, with what was replaced since they were last counted.
     size: usize,
@@ -26,7 +26,7 @@ const PRUNE_SIZE: usize = 16 << 20;
 /// What waits for a directory, beside its path and its attributes.
 const PENDING_SIZE: usize = 256;
 
-impl Waiting {
+impl DeferredDirMetadata {
     pub(super) fn new() -> Self {
         Self {
             pending: HashMap::new(),
@@ -95,7 +95,7 @@ mod tests {
         let root = Root::open(directory.path(), crate::fs::Access::Plain).unwrap();
         let stat = root.dir().stat_self().unwrap();
         let mut tree = Tree::new(Inode::of(&stat));
-        let mut waiting = Waiting::new();
+        let mut waiting = DeferredDirMetadata::new();
         tree.insert(Tree::ROOT, b"kept", Inode::of(&stat));
         waiting.insert(b"kept", pending(stat.id));
         for index in 0..1000 {

@@ -3,7 +3,7 @@
 //! Layers are unpacked independent of each other, and stacked by overlayfs later. On disk, a layer has what its archive
 //! has, whiteouts as the kernel wants them, and nothing of what the plain unpack takes from the layers below: the
 //! attributes of directories without an entry, the targets of hard links, the way that a symbolic link takes a path. A
-//! [`Changeset`] is what must be known to put these right once it is known what is below.
+//! [`LowerDependencies`] is what must be known to put these right once it is known what is below.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -24,7 +24,7 @@ const MAX_OWNERS: usize = 65_536;
 /// Paths are below the root, clean, and lead through no symbolic links of the layer, unless said otherwise. All lists but
 /// one are sorted by bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changeset {
+pub struct LowerDependencies {
     /// Whether it has an entry that means one thing or another, as the layers below decide: a hard link whose target may be
     /// below or come later, and whose place something else of the layer has; a path that leads in a circle or to nothing,
     /// unless there are symbolic links on its way below. What is on disk is the part before it; the layer must be applied
@@ -85,7 +85,7 @@ pub struct LinkBelow {
     pub target: Vec<u8>,
 }
 
-impl Changeset {
+impl LowerDependencies {
     /// Gathers what is noted in the record of a layer that the current layer of the record is.
     pub(super) fn of(
         tree: &Tree,
@@ -115,7 +115,7 @@ impl Changeset {
 /// A changeset under construction.
 struct Gathering<'t> {
     tree: &'t Tree,
-    found: Changeset,
+    found: LowerDependencies,
     names_size: usize,
     groups: HashMap<InodeIndex, Vec<Vec<u8>>>,
     uids: BTreeSet<u32>,
@@ -211,7 +211,7 @@ impl<'t> Gathering<'t> {
         Ok(path.to_vec())
     }
 
-    fn finish(self) -> Changeset {
+    fn finish(self) -> LowerDependencies {
         let mut found = self.found;
         found.implied.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         found.opaque.sort_unstable();

@@ -1,13 +1,13 @@
-//! Places at which a process may be made to die, so that tests can see what it leaves behind.
+//! Failpoints: places where tests make a process crash, to see what it leaves behind.
 //!
-//! Each step that changes what others see, or what a later process has to clean up, names itself ([`point`]). Whoever wants
-//! to know what a death there leaves sets a hook; without one, a point costs one load. All of it is for builds with debug
-//! assertions, which tests have: in a release no word makes a process die, and a point is nothing.
+//! Each step that changes what others see, or what a later process has to clean up, has a name ([`hit`]). A test sets a hook;
+//! without one, a failpoint costs one load. All of it is for builds with debug assertions, which tests have: in a release a
+//! failpoint is nothing.
 
 #[cfg(debug_assertions)]
 use std::sync::OnceLock;
 
-/// What is called at every point, with its name.
+/// What is called at every failpoint, with its name.
 #[cfg(debug_assertions)]
 pub type Hook = Box<dyn Fn(&'static str) + Send + Sync>;
 
@@ -20,12 +20,12 @@ pub fn set_hook(hook: Hook) -> bool {
     HOOK.set(hook).is_ok()
 }
 
-/// A place where a process may die.
+/// A failpoint.
 #[cfg_attr(
     not(debug_assertions),
-    expect(unused_variables, reason = "points are for tests")
+    expect(unused_variables, reason = "failpoints are for tests")
 )]
-pub fn point(name: &'static str) {
+pub fn hit(name: &'static str) {
     #[cfg(debug_assertions)]
     if let Some(hook) = HOOK.get() {
         hook(name);
@@ -34,7 +34,7 @@ pub fn point(name: &'static str) {
 
 /// Ends the process as a crash does: at once, with nothing cleaned up.
 #[cfg(debug_assertions)]
-pub fn die() {
+pub fn crash() {
     let own = rustix::process::getpid();
     let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
     loop {

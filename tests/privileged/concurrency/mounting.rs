@@ -8,7 +8,7 @@ use oci_bundle::fs::MapOptions;
 use oci_bundle::store::{ContainerMeta, GcOptions, Key, MountOptions};
 
 use super::{CROWD, assert_all_succeed, outputs, start, unpack};
-use crate::crash::ground::{Ground, plain, reaching};
+use crate::crash::crash_fs::{Ground, plain, reaching};
 use crate::image::{Image, layers_of};
 use crate::machine::{names_in, said};
 use crate::tree::Tree;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{CROWD, assert_all_succeed, start, unpack};
-use crate::crash::ground::{Ground, addition, base, plain, reaching};
+use crate::crash::crash_fs::{Ground, addition, base, plain, reaching};
 use crate::image::Image;
 use crate::machine::names_in;
 use crate::tree::Tree;

@@ -8,7 +8,7 @@ use crate::store::{
 
 /// Something in a store.
 #[derive(Debug)]
-pub enum Meant {
+pub enum ObjectRef {
     /// An image.
     Image(StoredImage),
     /// A container.
@@ -19,7 +19,7 @@ pub enum Meant {
     Layer(Layer),
 }
 
-impl Meant {
+impl ObjectRef {
     /// Finds what a word means: the key of a container, the name or digest of an image (or the beginning of it), a chain
     /// ID, or a layer by its diff ID or its name in the store; in this order.
     ///

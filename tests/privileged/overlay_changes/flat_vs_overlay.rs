@@ -119,36 +119,36 @@ fn is_ambiguous(before: &[Name], flat: &Path, upper: &Path) -> bool {
 }
 
 /// A tree that lies flat in one directory and in layers.
-pub struct Twins {
+pub struct FlatAndOverlay {
     place: TempDir,
     flat: PathBuf,
     /// The topmost first.
     layers: Vec<PathBuf>,
 }
 
-impl Twins {
+impl FlatAndOverlay {
     /// Makes a layer of each edit: the first of an empty directory, each other of an overlay.
     pub fn new(scratch: &Scratch, edits: &[Vec<Step>]) -> Self {
         let place = scratch.place();
         let flat = place.path().join("flat");
         let empty = place.path().join("empty");
         fs::create_dir(&empty).unwrap();
-        let mut twins = Self {
+        let mut trees = Self {
             place,
             flat,
             layers: vec![empty],
         };
         for steps in edits {
-            drop(twins.edit(None, steps, BEFORE, Mounter::Kernel));
+            drop(trees.edit(None, steps, BEFORE, Mounter::Kernel));
         }
-        let view = Overlay::view(twins.path("mount"), &twins.layers);
+        let view = Overlay::view(trees.path("mount"), &trees.layers);
         Bounded::new("cp", 10)
             .arg("-a")
             .arg(&view.0)
-            .arg(&twins.flat)
+            .arg(&trees.flat)
             .succeed();
         drop(view);
-        twins
+        trees
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{outputs, start};
-use crate::crash::ground::{Ground, plain, reaching};
+use crate::crash::crash_fs::{Ground, plain, reaching};
 use crate::machine::said;
 
 const ROUNDS: usize = 4;
