@@ -42,15 +42,15 @@ pub struct Globals {
     #[arg(long)]
     log: Option<String>,
 
-    /// show no progress, and of the log only errors (also accepted after the command)
+    /// no progress, and only errors in the log (also accepted after the command)
     #[arg(long, global = true)]
     quiet: bool,
 
-    /// write progress to this open file descriptor, a JSON object a line (also accepted after the command)
+    /// write progress to this file descriptor, one JSON object per line (also accepted after the command)
     #[arg(long, global = true, value_name = "fd")]
     progress_fd: Option<i32>,
 
-    /// accepted for the sake of scripts; no profile is written
+    /// accepted for compatibility and ignored
     #[arg(long, hide = true)]
     pub cpu_profile: Option<std::ffi::OsString>,
 }

@@ -9,17 +9,17 @@ use super::exit::Exit;
 use super::source_args::{EditArgs, Reads, name_parser};
 use super::ui::Ui;
 
-/// puts the layers of other images on top of an image
+/// appends the layers of other images to an image
 ///
-/// The layers stay as they are, and nothing is unpacked. The histories are joined; the configuration stays that of the image.
-/// Layers with which both the image and another one begin are not repeated: two images of one base give the base once, and
-/// what each of them adds.
+/// Layers are reused unchanged, and nothing is unpacked. Histories are joined; the image's configuration is kept.
+/// Bottom layers that both images share are not repeated: from images with a common base, only what each adds is
+/// appended.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     image: EditArgs,
 
-    /// images of layouts, archives or registries, the lowest first
+    /// images of layouts, archives or registries, bottom first
     #[arg(required = true, value_name = "from", value_parser = name_parser())]
     from: Vec<ImageName>,
 }

@@ -20,8 +20,8 @@ use super::size::Size;
 /// `--image`.
 #[derive(Debug, clap::Args)]
 pub struct ImageArgs {
-    /// image in an OCI layout, of the form 'path[:tag]' or 'path@digest' (the tag is 'latest' if none is given; of a layout
-    /// without that tag, the only image is taken)
+    /// image in an OCI layout, 'path[:tag]' or 'path@digest' (default tag: latest, or the only image if there is no
+    /// such tag)
     #[arg(long, required = true, value_name = "path[:tag]", value_parser = reference_parser())]
     pub image: Reference,
 }
@@ -37,7 +37,7 @@ pub struct LayoutArgs {
 /// `--platform`.
 #[derive(Debug, clap::Args)]
 pub struct PlatformArgs {
-    /// of an image for several platforms, the one to use: 'os/architecture[/variant]' (that of this machine if not given)
+    /// platform to select from a multi-platform image, os/arch[/variant] (default: the host's)
     #[arg(long, value_name = "platform")]
     pub platform: Option<Platform>,
 }
@@ -45,11 +45,11 @@ pub struct PlatformArgs {
 /// Who owns what is unpacked.
 #[derive(Debug, clap::Args)]
 pub struct MapArgs {
-    /// specifies a uid mapping to use (container:host:size), can be given several times
+    /// specifies a uid mapping to use, container:host:size (can be repeated)
     #[arg(long)]
     uid_map: Vec<IdRange>,
 
-    /// specifies a gid mapping to use (container:host:size), can be given several times
+    /// specifies a gid mapping to use, container:host:size (can be repeated)
     #[arg(long)]
     gid_map: Vec<IdRange>,
 
@@ -61,7 +61,7 @@ pub struct MapArgs {
 /// The flags of both forms of unpack.
 #[derive(Debug, clap::Args)]
 pub struct UnpackArgs {
-    /// don't replace a symlink to a directory by a directory of a layer, but unpack into its target
+    /// keep symlinks to directories: unpack a layer's directory into the target of the link
     #[arg(long)]
     keep_dirlinks: bool,
 
@@ -71,11 +71,11 @@ pub struct UnpackArgs {
     #[command(flatten)]
     platform: PlatformArgs,
 
-    /// fail when the content would take more than so many bytes (suffixes: k, M, G, T, Ki, Mi, Gi, Ti)
+    /// fail if the content is larger than this, in bytes (suffixes: k, M, G, T, Ki, Mi, Gi, Ti)
     #[arg(long)]
     max_size: Option<Size>,
 
-    /// write everything to the disk before the result becomes visible
+    /// sync everything to disk before the result becomes visible
     #[arg(long)]
     sync: bool,
 }
@@ -83,7 +83,7 @@ pub struct UnpackArgs {
 /// `--tag`.
 #[derive(Debug, clap::Args)]
 pub struct TagArgs {
-    /// tag of the result, in the same layout (that of --image if not given)
+    /// tag of the result, in the same layout (default: that of --image)
     #[arg(long, value_parser = |text: &str| Tag::new(text))]
     pub tag: Option<Tag>,
 }
@@ -91,23 +91,23 @@ pub struct TagArgs {
 /// The history entry of a command that changes an image.
 #[derive(Debug, clap::Args)]
 pub struct HistoryArgs {
-    /// add no entry to the history
+    /// don't add a history entry
     #[arg(long, conflicts_with_all = ["history_author", "history_comment", "history_created", "history_created_by"])]
     no_history: bool,
 
-    /// author in the history entry
+    /// author of the history entry
     #[arg(long = "history.author")]
     history_author: Option<String>,
 
-    /// comment in the history entry
+    /// comment of the history entry
     #[arg(long = "history.comment")]
     history_comment: Option<String>,
 
-    /// time of the history entry, as in RFC 3339 (now if not given, or `SOURCE_DATE_EPOCH` where the environment has it)
+    /// time of the history entry, in RFC 3339 (default: `SOURCE_DATE_EPOCH` if set, or now)
     #[arg(long = "history.created", value_parser = normalize_time)]
     history_created: Option<String>,
 
-    /// command in the history entry
+    /// command of the history entry
     #[arg(long = "history.created_by")]
     history_created_by: Option<String>,
 }
@@ -115,11 +115,11 @@ pub struct HistoryArgs {
 /// How a new layer is compressed.
 #[derive(Debug, clap::Args)]
 pub struct CompressArgs {
-    /// compression of the new layer: none, gzip, zstd, or auto for that of the newest compressed layer (default: "auto")
+    /// compression of the new layer: none, gzip, zstd, or auto for that of the top compressed layer (default: "auto")
     #[arg(long, value_parser = compression)]
     compress: Option<Choice>,
 
-    /// level of the compression (gzip: 0 to 9, zstd: 1 to 22)
+    /// compression level (gzip: 0 to 9, zstd: 1 to 22)
     #[arg(long, value_name = "level", allow_negative_numbers = true, value_parser = level)]
     compress_level: Option<i32>,
 }

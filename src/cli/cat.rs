@@ -12,9 +12,8 @@ use super::ui::Ui;
 
 /// prints files of an image without unpacking it
 ///
-/// Symbolic links are followed inside the image, and files that an upper layer has deleted are not there. Nothing is
-/// printed if one of the paths is missing or is no regular file. Of the layers, only those from the top down to the one
-/// that settles all paths are read, and verified.
+/// Symlinks are followed inside the image, and whiteouts are applied. Nothing is printed if one of the paths is missing
+/// or is not a regular file. Layers are read and verified from the top down, only as far as needed to find all paths.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -12,25 +12,24 @@ use super::ui::Ui;
 
 /// modifies the image configuration of an OCI image
 ///
-/// Everything is cleared first and set then, so that one call can empty a list and fill it anew. An empty value takes a
-/// member that is one text out of the configuration; lists are emptied by --clear, an empty element of a list is an
-/// element. What the command does not know in the documents stays as it is.
+/// Values are cleared before they are set, so one call can replace a list. An empty value removes a string from the
+/// configuration; lists are emptied with --clear, and an empty list element is kept as an element. Unknown members of
+/// the documents are preserved.
 ///
-/// --clear takes a whole member or one element: config.labels.KEY, config.env.NAME, config.volume.PATH,
-/// config.exposedports.PORT, and annotations likewise. Clearing what is not set changes nothing.
+/// --clear removes a whole member or a single element: config.labels.KEY, config.env.NAME, config.volume.PATH,
+/// config.exposedports.PORT, and annotations likewise. Clearing a value that is not set is not an error.
 ///
-/// With --get nothing is changed, and one value is printed: one of the keys of the other flags (config.user,
-/// config.cmd, created), or an element (config.env.PATH, config.labels.KEY, manifest.annotations.KEY). The annotations
-/// of index.json's entry and of the top layer are index.annotations and layer.annotations. A value that is not set is an
-/// error.
+/// --get prints one value and changes nothing: one of the keys of the other flags (config.user, config.cmd, created),
+/// or an element (config.env.PATH, config.labels.KEY, manifest.annotations.KEY). The annotations of index.json's entry
+/// and of the top layer are index.annotations and layer.annotations. A value that is not set is an error.
 ///
-/// Of an image in an index for several platforms, the index is changed with it.
+/// If the image belongs to a multi-platform index, the index is updated too.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     image: EditArgs,
 
-    /// print the value of a key instead of changing anything
+    /// print the value of a key and change nothing
     #[arg(long, value_name = "key")]
     get: Option<ConfigKey>,
 
@@ -52,56 +51,56 @@ struct Changes {
     #[arg(long = "config.user")]
     user: Option<String>,
 
-    /// port to add, of the form port[/protocol], can be given several times
+    /// exposed port to add, port[/protocol] (can be repeated)
     #[arg(long = "config.exposedports")]
     exposed_ports: Vec<String>,
 
-    /// variable of the environment to set, of the form NAME=value, can be given several times
+    /// environment variable to set, NAME=value (can be repeated)
     #[arg(long = "config.env")]
     env: Vec<Pair>,
 
-    /// word of the entrypoint, can be given several times; replaces the old one as a whole, and clears the command unless
-    /// --config.cmd is given too
+    /// argument of the entrypoint (can be repeated); replaces the whole entrypoint, and clears the command unless
+    /// --config.cmd is given
     #[arg(long = "config.entrypoint")]
     entrypoint: Vec<String>,
 
-    /// keep the image's command when only the entrypoint is replaced, as umoci does
+    /// keep the image's command when only the entrypoint is replaced (as umoci does)
     #[arg(long)]
     keep_cmd: bool,
 
-    /// word of the command, can be given several times; replaces the old one as a whole
+    /// argument of the command (can be repeated); replaces the whole command
     #[arg(long = "config.cmd")]
     cmd: Vec<String>,
 
-    /// volume to add, can be given several times
+    /// volume to add (can be repeated)
     #[arg(long = "config.volume")]
     volumes: Vec<String>,
 
-    /// label to set, of the form key=value, can be given several times
+    /// label to set, key=value (can be repeated)
     #[arg(long = "config.label")]
     labels: Vec<Pair>,
 
-    /// directory to run in
+    /// working directory
     #[arg(long = "config.workingdir")]
     working_dir: Option<String>,
 
-    /// signal that stops the container
+    /// signal to stop the container
     #[arg(long = "config.stopsignal")]
     stop_signal: Option<String>,
 
-    /// how to check whether the container is well: a command for the shell, NONE, or the JSON of Docker's `Healthcheck`; nothing to drop it
+    /// health check: a shell command, NONE, or JSON as in Docker's `Healthcheck`; an empty value removes it
     #[arg(long = "config.healthcheck")]
     healthcheck: Option<Healthcheck>,
 
-    /// word of Docker's `Shell`, can be given several times; replaces the old one as a whole
+    /// argument of Docker's `Shell` (can be repeated); replaces the whole list
     #[arg(long = "config.shell")]
     shell: Vec<String>,
 
-    /// instruction of Docker's `OnBuild`, can be given several times; replaces the old ones
+    /// instruction of Docker's `OnBuild` (can be repeated); replaces the whole list
     #[arg(long = "config.onbuild")]
     on_build: Vec<String>,
 
-    /// time of the image's creation, as in RFC 3339
+    /// creation time of the image, in RFC 3339
     #[arg(long, value_parser = normalize_time)]
     created: Option<String>,
 
@@ -117,31 +116,31 @@ struct Changes {
     #[arg(long = "platform.arch", visible_alias = "architecture")]
     architecture: Option<String>,
 
-    /// variant of the architecture of the image
+    /// architecture variant of the image
     #[arg(long = "platform.variant")]
     variant: Option<String>,
 
-    /// version of the operating system of the image
+    /// operating system version of the image
     #[arg(long = "platform.os.version", visible_alias = "os.version")]
     os_version: Option<String>,
 
-    /// needed feature of the operating system, can be given several times; replaces the old ones
+    /// required operating system feature (can be repeated); replaces the whole list
     #[arg(long = "platform.os.features", visible_alias = "os.features")]
     os_features: Vec<String>,
 
-    /// annotation of the manifest, of the form key=value, can be given several times
+    /// annotation of the manifest, key=value (can be repeated)
     #[arg(long = "manifest.annotation")]
     manifest_annotations: Vec<Pair>,
 
-    /// annotation of the entry in index.json, of the form key=value, can be given several times
+    /// annotation of the descriptor in index.json, key=value (can be repeated)
     #[arg(long = "index.annotation")]
     index_annotations: Vec<Pair>,
 
-    /// annotation of the top layer, of the form key=value, can be given several times
+    /// annotation of the top layer's descriptor, key=value (can be repeated)
     #[arg(long = "layer.annotation")]
     layer_annotations: Vec<Pair>,
 
-    /// what to clear before anything is set, can be given several times (config.labels, config.env.NAME, ...)
+    /// value to clear before others are set, such as config.labels or config.env.NAME (can be repeated)
     #[arg(long)]
     clear: Vec<ClearKey>,
 }

@@ -17,43 +17,44 @@ use super::ui::Ui;
 /// copies images between layouts, archives and registries
 ///
 /// Source and target are path[:tag] of an OCI layout, oci-archive:file[:name], docker-archive:file[:name],
-/// `docker://host/name[:tag]`, or '-' for an archive on stdin or stdout. What the target has is not copied. Of an image for
-/// several platforms, that of this machine is copied, or those of --platform, or with --all everything.
+/// `docker://host/name[:tag]`, or '-' for an archive on stdin or stdout. Blobs that the target already has are not
+/// copied. From a multi-platform image, the host's platform is copied, or those given with --platform, or everything
+/// with --all.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// copy images of all platforms, and all images of an archive
+    /// copy all platforms of an image, and all images of an archive
     #[arg(long, conflicts_with = "platform")]
     all: bool,
 
-    /// platform to copy, os/architecture[/variant] (can be repeated; default: this machine's)
+    /// platform to copy, os/arch[/variant] (can be repeated; default: the host's)
     #[arg(long, value_name = "platform")]
     platform: Vec<Platform>,
 
-    /// a further tag or name of the image in the target (can be repeated)
+    /// additional tag or name of the image in the target (can be repeated)
     #[arg(long, value_name = "tag")]
     tag: Vec<String>,
 
-    /// compress the layers anew: none, gzip or zstd, with a level as in zstd:19 (default: only plain layers of docker
-    /// archives, with gzip)
+    /// recompress the layers: none, gzip or zstd, with a level as in zstd:19 (default: only uncompressed layers of
+    /// docker archives, with gzip)
     #[arg(long, value_name = "compression", value_parser = recompress)]
     recompress: Option<Recompress>,
 
-    /// leave out of an archive the layers that this image has: who has it can take the archive in (can be repeated)
+    /// omit layers of this image from the archive, to be copied to a target that has them (can be repeated)
     #[arg(long, value_name = "image", value_parser = name_parser())]
     without: Vec<ImageName>,
 
-    /// print one JSON value: digests of the images, and what was copied
+    /// print a report as JSON: image digests, blobs and bytes copied
     #[arg(long)]
     json: bool,
 
     #[command(flatten)]
     transfer: TransferArgs,
 
-    /// the image to copy
+    /// image to copy
     #[arg(required = true, value_name = "source", value_parser = name_parser())]
     source: ImageName,
 
-    /// where it goes
+    /// destination
     #[arg(required = true, value_name = "target", value_parser = name_parser())]
     target: ImageName,
 }

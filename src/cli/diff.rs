@@ -17,10 +17,10 @@ use super::ui::Ui;
 
 /// shows what differs between an image and another image or a bundle
 ///
-/// Compares the root file systems without unpacking anything, and prints one line per path that was added (A), changed
-/// (C) or deleted (D), sorted by path: 'A /path'. The other image is given in full, as for --image; the
-/// bundle is the directory that unpack has made. The exit code is 0 whether there are differences or not, unless
-/// --exit-code is given. What is no printable character in a path is shown as an escape (\n, \xff), a backslash as two.
+/// Compares root file systems without unpacking, and prints one line per path that was added (A), changed (C) or
+/// deleted (D), sorted by path: 'A /path'. The other image is named in full, as for --image. The exit code is 0 even if
+/// there are differences, unless --exit-code is given. Non-printable characters in paths are escaped (\n, \xff), and a
+/// backslash is doubled.
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("target"))]
 #[allow(
@@ -38,19 +38,19 @@ pub struct Args {
     #[arg(long, group = "target", value_name = "bundle", value_parser = path_parser())]
     bundle: Option<PathBuf>,
 
-    /// show by how many bytes each file has grown or shrunk too
+    /// also show the change in size of each file, in bytes
     #[arg(long)]
     sizes: bool,
 
-    /// show only how many paths and bytes were added, changed and deleted
+    /// show only the number of paths and bytes added, changed and deleted
     #[arg(long)]
     summary: bool,
 
-    /// print one JSON object per line, with sizes and what has changed
+    /// print one JSON object per line, with sizes and changed attributes
     #[arg(long)]
     json: bool,
 
-    /// end with exit code 1 if there are differences
+    /// exit with 1 if there are differences
     #[arg(long)]
     exit_code: bool,
 

@@ -12,11 +12,11 @@ use super::exit::Exit;
 use super::source_args::SourceArgs;
 use super::ui::Ui;
 
-/// writes the root file system of an image to one file
+/// exports the root file system of an image as a single file
 ///
-/// What the layers make together, with owners, devices and extended attributes; nothing is unpacked, no privileges are
-/// needed, and the same layers give the same bytes. 'tar' is an archive. 'erofs' is an EROFS image that holds everything:
-/// for microVMs, systemd and dm-verity. With blocks of 4096 bytes it is mounted by Linux 5.15 and later.
+/// The layers are merged, with owners, devices and extended attributes. Nothing is unpacked to disk, no privileges are
+/// needed, and the output is reproducible. 'tar' is an archive; 'erofs' is a self-contained EROFS image for microVMs,
+/// systemd and dm-verity, which Linux 5.15 and later can mount if its block size is 4096.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(long, value_name = "format", value_parser = format)]
     format: Option<Format>,
 
-    /// of an EROFS image: bytes of a block, 4096 or 512 (default: 4096)
+    /// block size of an EROFS image, 4096 or 512 bytes (default: 4096)
     #[arg(long, value_name = "bytes")]
     block_size: Option<u32>,
 
@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(long, short = 'o', value_name = "file", value_parser = path_parser())]
     output: Option<PathBuf>,
 
-    /// the file to write, or '-' for stdout
+    /// file to write, or '-' for stdout
     #[arg(value_name = "file", value_parser = path_parser(), conflicts_with = "output")]
     file: Option<PathBuf>,
 }

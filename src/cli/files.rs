@@ -20,8 +20,8 @@ use super::ui::Ui;
 
 /// lists a directory of an image without unpacking it
 ///
-/// Prints one name per line, sorted by bytes; of a file, the path as it was given. A symbolic link to a directory is
-/// followed. What is no printable character in a name is shown as an escape (\n, \xff), a backslash as two.
+/// Prints one name per line, in byte order; for a file, the path as given. A symlink to a directory is followed.
+/// Non-printable characters in names are escaped (\n, \xff), and a backslash is doubled.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -30,19 +30,19 @@ pub struct Args {
     #[command(flatten)]
     platform: PlatformArgs,
 
-    /// show mode, owner, size (or device number) and time of modification too, and where symbolic links lead
+    /// also show mode, owner, size (or device number), modification time and symlink targets
     #[arg(long, short = 'l')]
     long: bool,
 
-    /// list everything below the directory, as paths relative to it
+    /// list recursively, as paths relative to the directory
     #[arg(long, short = 'R')]
     recursive: bool,
 
-    /// print one JSON object per line, with everything that is known of the file
+    /// print one JSON object per line, with all metadata
     #[arg(long, conflicts_with = "long")]
     json: bool,
 
-    /// path in the image (the root if not given)
+    /// path in the image (default: the root)
     #[arg(value_name = "path")]
     path: Option<OsString>,
 }

@@ -11,17 +11,17 @@ use super::ui::Ui;
 
 /// garbage-collects an OCI image's blobs
 ///
-/// Removes all blobs that no tag or other entry of the index leads to, and what killed processes left behind.
+/// Removes blobs that are not reachable from any entry of the index, and leftovers of killed processes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     layout: LayoutArgs,
 
-    /// remove nothing, but list what would be removed: digest and size in bytes of each blob
+    /// only list what would be removed: digest and size in bytes of each blob
     #[arg(long)]
     dry_run: bool,
 
-    /// print what was or would be removed as JSON
+    /// print the removed blobs as JSON
     #[arg(long)]
     json: bool,
 }

@@ -8,7 +8,7 @@ use super::args::{ImageArgs, reference_parser};
 use super::exit::Exit;
 use super::ui::Ui;
 
-/// makes and edits indexes: images for several platforms under one tag
+/// creates and edits multi-platform indexes
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     Create(Create),
@@ -19,9 +19,9 @@ pub enum Command {
     List(List),
 }
 
-/// makes an index of images of the same layout
+/// creates an index from images of the same layout
 ///
-/// The images are given by tags or digests. Of one that is an index itself, all entries are taken.
+/// The images are given by tag or digest. If one is an index itself, all its entries are added.
 #[derive(Debug, clap::Args)]
 pub struct Create {
     #[command(flatten)]
@@ -34,8 +34,7 @@ pub struct Create {
 
 /// adds images to an index
 ///
-/// An image of a platform that the index has takes the place of the old one, whose attestations are dropped. The other
-/// entries stay as they are.
+/// An image replaces the entry of the same platform, whose attestations are dropped. Other entries are unchanged.
 #[derive(Debug, clap::Args)]
 pub struct Add {
     #[command(flatten)]
@@ -52,7 +51,7 @@ pub struct Remove {
     #[command(flatten)]
     image: ImageArgs,
 
-    /// digests, or platforms: os/architecture[/variant]
+    /// digests, or platforms as os/arch[/variant]
     #[arg(required = true, value_name = "entry", num_args = 1..)]
     entries: Vec<String>,
 }
@@ -60,7 +59,7 @@ pub struct Remove {
 /// lists the images of an index: digest, platform
 #[derive(Debug, clap::Args)]
 pub struct List {
-    /// image in an OCI layout, of the form 'path[:tag]'
+    /// image in an OCI layout, 'path[:tag]'
     #[arg(long, required = true, value_name = "path[:tag]", value_parser = reference_parser())]
     image: Reference,
 

@@ -8,7 +8,7 @@ use super::ui::Ui;
 
 /// create a new OCI layout
 ///
-/// The path must not exist; missing parent directories are made. The new layout has no images in it.
+/// The path must not exist; missing parent directories are created. The new layout is empty.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -17,18 +17,18 @@ use super::ui::Ui;
 
 /// inserts files or directories into an image
 ///
-/// Several pairs of a source on this machine and a target in the image make one layer. With --whiteout, the target is
-/// removed from the image, and there is no source.
+/// Pairs of a source on this machine and a target in the image are added as one layer. With --whiteout, the target is
+/// removed from the image, and no source is given.
 ///
-/// As with cp, a target that ends in a slash is a directory to insert into, and a link to a directory is followed there.
-/// Otherwise a directory of the image, or a link to one, is not replaced by something else. To see what is there, layers are
-/// read once, and what is in large ones is remembered in `$XDG_CACHE_HOME/bundle/layers`.
+/// As with cp, a target that ends in a slash is a directory to insert into, and a link to a directory is followed
+/// there. Otherwise a directory of the image, or a link to one, is not replaced by something else. Layers are read once
+/// to see what the image has at the targets; the contents of large ones are cached in `$XDG_CACHE_HOME/bundle/layers`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     layer: LayerArgs,
 
-    /// hide what the image has in the target directories
+    /// make the target directories opaque: hide their previous contents
     #[arg(long)]
     opaque: bool,
 
@@ -36,15 +36,15 @@ pub struct Args {
     #[arg(long)]
     whiteout: bool,
 
-    /// owner in the image of all that is inserted, 'uid:gid'
+    /// owner of everything that is inserted, 'uid:gid'
     #[arg(long, value_name = "uid:gid")]
     chown: Option<Owner>,
 
-    /// mode of all files and directories that are inserted, in octal
+    /// mode of all inserted files and directories, in octal
     #[arg(long, value_name = "mode")]
     chmod: Option<Mode>,
 
-    /// add entries for those parent directories of the targets that the image lacks (0755, owned by root)
+    /// add entries for the targets' missing parent directories (0755, owned by root)
     #[arg(long)]
     parents: bool,
 
@@ -54,7 +54,7 @@ pub struct Args {
     #[command(flatten)]
     history: HistoryArgs,
 
-    /// sources and targets, in turn; with --whiteout the target alone
+    /// pairs of source and target; with --whiteout only the target
     #[arg(required = true, value_names = ["source", "target"], num_args = 1.., value_parser = path_parser())]
     paths: Vec<PathBuf>,
 }

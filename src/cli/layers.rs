@@ -17,8 +17,8 @@ const STEP_WIDTH: usize = 60;
 
 /// lists the layers of an image
 ///
-/// Prints a table, the bottom layer first. SIZE is that of the layer as it is stored, UNPACKED that of its archive
-/// without compression, where the image tells. Scripts should use --json.
+/// Prints a table, bottom layer first. SIZE is the size as stored, UNPACKED the size of the uncompressed archive where
+/// it is known. Scripts should use --json.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -21,7 +21,7 @@ pub struct Args {
     #[command(flatten)]
     layout: LayoutArgs,
 
-    /// print each entry of the index, also those without a tag: tag, digest and, where it is known, platform
+    /// print every descriptor of the index, also untagged ones: tag, digest and platform if known
     #[arg(long)]
     digests: bool,
 }

@@ -25,10 +25,10 @@ repaired, \fBunshare\fR the status of the program that it runs.
 
 /// writes the manual pages into a directory
 ///
-/// A page for the program and one for each command, such as bundle-unpack.1, in place of those that are there.
+/// Writes a page for the program and one per command, such as bundle-unpack.1; existing ones are replaced.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// the directory, such as ~/.local/share/man/man1
+    /// directory, such as ~/.local/share/man/man1
     #[arg(required = true, value_name = "dir", value_parser = path_parser())]
     directory: PathBuf,
 }

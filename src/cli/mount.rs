@@ -15,12 +15,12 @@ use super::ui::Ui;
 
 /// mounts the root file system of a bundle, or an image
 ///
-/// Of a bundle that was made by 'unpack --overlay', the root file system is mounted, if it is not: after the machine was
-/// started again, say. With --image, an image is mounted on a directory, read-only or, with --rw, with a directory for
-/// changes in the store. The mount is seen where the command was run: an ordinary user mounts inside of 'unshare'.
+/// The root file system of a bundle made by 'unpack --overlay' is mounted unless it already is, for example after a
+/// reboot. With --image, an image is mounted on a directory, read-only or, with --rw, with a writable layer in the
+/// store. The mount is visible in the mount namespace of the command: an ordinary user mounts inside 'unshare'.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// image to be mounted on a directory, named as for unpack
+    /// image to mount on a directory, named as for unpack
     #[arg(long, value_name = "image", value_parser = name_parser())]
     image: Option<ImageName>,
 
@@ -30,15 +30,15 @@ pub struct Args {
     #[command(flatten)]
     platform: PlatformArgs,
 
-    /// of an image: allow changes, which go to a new container of the store
+    /// with --image: writable; changes go to a new container in the store
     #[arg(long, requires = "image")]
     rw: bool,
 
-    /// of an image with --rw: the name of the container (default: a new one)
+    /// with --rw: name of the container (default: generated)
     #[arg(long, requires = "rw")]
     key: Option<Key>,
 
-    /// of an image: read and verify the blobs of layers, too, that the store has already
+    /// with --image: also read and verify the blobs of layers that the store already has
     #[arg(long, requires = "image")]
     verify: bool,
 
@@ -51,7 +51,7 @@ pub struct Args {
     #[command(flatten)]
     store: StoreArgs,
 
-    /// the bundle, or with --image the directory to mount on
+    /// bundle, or with --image the directory to mount on
     #[arg(required = true, value_name = "bundle", value_parser = path_parser())]
     target: PathBuf,
 }
@@ -59,15 +59,15 @@ pub struct Args {
 /// How something is mounted.
 #[derive(Debug, clap::Args)]
 pub struct MountArgs {
-    /// don't sync what is changed: faster, and lost when the machine fails
+    /// don't sync changes (overlayfs volatile): faster, but lost in a crash of the machine
     #[arg(long)]
     volatile: bool,
 
-    /// mount what was mounted with --volatile although the machine has been started again since
+    /// mount even if it was mounted with --volatile before the last reboot
     #[arg(long)]
     accept_dirty: bool,
 
-    /// attributes of the mount: nodev, nosuid, noexec, noatime, separated by commas
+    /// mount attributes: nodev, nosuid, noexec, noatime (comma-separated)
     #[arg(long, value_name = "attributes", value_parser = attributes)]
     mount_options: Option<MountAttributes>,
 }

@@ -8,23 +8,23 @@ use super::exit::Exit;
 use super::source_args::{EditArgs, Reads};
 use super::ui::Ui;
 
-/// puts what an image adds to its base onto another base
+/// replaces the base of an image
 ///
-/// The image must begin with the layers of the old base. They are replaced by those of the new base, and the history
-/// likewise. All images are in one layout, and no layer is read or written.
+/// The image's bottom layers must be those of the old base. They are replaced by those of the new base, and so is their
+/// history. All images are in one layout, and no layer is read or written.
 ///
-/// The configuration stays that of the image, also where it came from the old base: the environment, the command, and
-/// so on. Whether the upper layers make sense on the new base is not checked.
+/// The image's configuration is kept, including what it inherited from the old base, such as environment and command.
+/// Whether the upper layers work on the new base is not checked.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     image: EditArgs,
 
-    /// tag of the base that the image was made from (that of its base annotations if not given)
+    /// tag of the old base (default: from the image's base annotations)
     #[arg(long, value_name = "tag", value_parser = named)]
     old_base: Option<Name>,
 
-    /// tag of the base that the image gets
+    /// tag of the new base
     #[arg(long, required = true, value_name = "tag", value_parser = named)]
     new_base: Name,
 }

@@ -8,7 +8,7 @@ use super::ui::Ui;
 
 /// removes a tag from an OCI image
 ///
-/// A tag that does not exist is no error. An image without a tag is removed by its digest ('path@digest'). The blobs stay
+/// A tag that does not exist is not an error. An untagged image is removed by its digest ('path@digest'). Blobs remain
 /// until gc removes them.
 #[derive(Debug, clap::Args)]
 pub struct Args {

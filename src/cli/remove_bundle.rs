@@ -9,20 +9,20 @@ use super::exit::Exit;
 use super::store_args::StoreArgs;
 use super::ui::Ui;
 
-/// removes a bundle with all that was changed in it
+/// removes a bundle and all changes in it
 ///
-/// The root file system is unmounted first. What is in the bundle's directory beside the bundle stays. The layers stay in
-/// the store, for others; 'store gc' takes those that nobody needs.
+/// The root file system is unmounted first. Other files in the bundle's directory are kept. Layers remain in the store;
+/// 'store gc' removes unreferenced ones.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// remove it although somebody still uses its root file system
+    /// remove it even if its root file system is busy (lazy unmount)
     #[arg(long)]
     lazy: bool,
 
     #[command(flatten)]
     store: StoreArgs,
 
-    /// the bundle
+    /// bundle
     #[arg(required = true, value_name = "bundle", value_parser = path_parser())]
     bundle: PathBuf,
 }

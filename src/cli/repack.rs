@@ -16,8 +16,8 @@ use super::ui::Ui;
 
 /// repacks an OCI runtime bundle into a reference
 ///
-/// What has changed in the bundle's 'rootfs' becomes a new layer on the image that the bundle was unpacked from. --image
-/// names the tag that the result gets, in the layout where that image is.
+/// Changes in the bundle's 'rootfs' become a new layer on top of the image that the bundle was unpacked from. --image
+/// is the tag of the result, in the layout of that image.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -26,26 +26,26 @@ pub struct Args {
     #[command(flatten)]
     compress: CompressArgs,
 
-    /// path of the root file system whose changes are left out, with all below it; can be given several times
+    /// path in the root file system whose changes, and all below it, are ignored (can be repeated)
     #[arg(long, value_name = "path")]
     mask_path: Vec<OsString>,
 
-    /// pack the image's volumes like anything else
+    /// also pack changes in the image's volumes
     #[arg(long)]
     no_mask_volumes: bool,
 
-    /// make the bundle one of the new image, so that the next repack packs only what changes from now on
+    /// update the bundle's records to the new image, so that the next repack only packs later changes
     #[arg(long)]
     refresh_bundle: bool,
 
-    /// trust no file times: read and hash every file
+    /// read and hash every file instead of trusting times and sizes
     #[arg(long)]
     verify: bool,
 
     #[command(flatten)]
     history: HistoryArgs,
 
-    /// the bundle
+    /// bundle
     #[arg(required = true, value_name = "bundle", value_parser = path_parser())]
     bundle: PathBuf,
 }

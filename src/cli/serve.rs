@@ -27,27 +27,26 @@ const SOCKET: &str = "/run/bundle/containerd.sock";
 /// The first descriptor that systemd passes.
 const FIRST_DESCRIPTOR: i32 = 3;
 
-/// gives containerd its snapshots out of the layer store
+/// serves the layer store to containerd as snapshotter and differ
 ///
-/// Answers containerd's snapshot and diff services on a socket until it gets SIGTERM, then ends what it has begun. Layers
-/// that any image brought, by containerd or by 'unpack --overlay', are neither fetched nor unpacked again. Takes the socket
-/// of systemd if it is started with one, and tells it when it is ready. --print-config prints what containerd's
-/// configuration needs.
+/// Serves containerd's snapshots and diff APIs on a socket; SIGTERM drains running requests. Layers that the store
+/// already has, from containerd or from 'unpack --overlay', are neither fetched nor unpacked again. Supports systemd
+/// socket activation and readiness notification. --print-config prints the snippet for containerd's configuration.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// the socket for containerd (default: /run/bundle/containerd.sock); only processes of this user can use it
+    /// socket to listen on (default: /run/bundle/containerd.sock); only processes of this user can connect
     #[arg(long, value_name = "path", value_parser = path_parser())]
     socket: Option<PathBuf>,
 
-    /// the socket of containerd, from which layers are read (default: /run/containerd/containerd.sock)
+    /// containerd's socket, from which layers are read (default: /run/containerd/containerd.sock)
     #[arg(long, value_name = "path", value_parser = path_parser())]
     containerd: Option<PathBuf>,
 
-    /// give numbers for Prometheus at `http://ADDRESS/metrics`, with an address of the loopback interface
+    /// serve Prometheus metrics at `http://ADDRESS/metrics`, on a loopback address
     #[arg(long, value_name = "address:port")]
     metrics: Option<SocketAddr>,
 
-    /// print what has to be in the configuration of containerd, and end: 1 (for 1.6 and 1.7) or 2
+    /// print the snippet for containerd's configuration and exit: 1 (containerd 1.6 and 1.7) or 2
     #[arg(long, value_name = "version")]
     print_config: Option<u32>,
 

@@ -21,8 +21,8 @@ use super::ui::Ui;
 /// `--image`.
 #[derive(Debug, clap::Args)]
 pub struct SourceArgs {
-    /// image: path[:tag] of an OCI layout (the tag is 'latest' if none is given), oci-archive:file[:name],
-    /// docker-archive:file[:name], `docker://host/name[:tag|@digest]`, or '-' for an archive on stdin
+    /// image: path[:tag] of an OCI layout (default tag: latest), oci-archive:file[:name], docker-archive:file[:name],
+    /// `docker://host/name[:tag|@digest]`, or '-' for an archive on stdin
     #[arg(long, required = true, value_name = "image", value_parser = name_parser())]
     image: ImageName,
 
@@ -33,17 +33,17 @@ pub struct SourceArgs {
 /// How images are read that are in registries and archives.
 #[derive(Debug, clap::Args)]
 pub struct TransferArgs {
-    /// check the certificates of registries and insist on TLS, true or false (default: true)
+    /// require TLS and verify certificates of registries, true or false (default: true)
     #[cfg(feature = "registry")]
     #[arg(long, value_name = "bool")]
     tls_verify: Option<bool>,
 
-    /// file with credentials for registries (default: those of podman, skopeo and docker)
+    /// credentials file for registries (default: those of podman, skopeo and docker)
     #[cfg(feature = "registry")]
     #[arg(long, value_name = "file", value_parser = path_parser())]
     authfile: Option<PathBuf>,
 
-    /// OCI layout that keeps what comes from registries (default: `$XDG_CACHE_HOME/bundle/images`)
+    /// OCI layout that caches images of registries (default: `$XDG_CACHE_HOME/bundle/images`)
     #[arg(long, value_name = "path", value_parser = path_parser())]
     cache: Option<PathBuf>,
 }
@@ -110,8 +110,8 @@ impl TransferArgs {
 /// `--image` of a command that writes an image.
 #[derive(Debug, clap::Args)]
 pub struct TargetArgs {
-    /// image: path[:tag] or path@digest of an OCI layout (the tag is 'latest' if none is given; of a layout without that
-    /// tag, the only image is taken), or `docker://host/name[:tag]`, to which the result is pushed
+    /// image: path[:tag] or path@digest of an OCI layout (default tag: latest, or the only image if there is no such
+    /// tag), or `docker://host/name[:tag]`, to which the result is pushed
     #[arg(long, required = true, value_name = "image", value_parser = name_parser())]
     image: ImageName,
 

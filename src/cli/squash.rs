@@ -9,17 +9,16 @@ use super::source_args::{EditArgs, Reads};
 use super::time::source_date_epoch;
 use super::ui::Ui;
 
-/// makes one layer of all layers of an image, or of the last ones
+/// squashes the layers of an image, or the last ones, into one
 ///
-/// What an image unpacks to stays the same; what its layers write and delete again is in it no more. In the history, the
-/// steps that made the layers stay, as steps without a layer, and one is added for the new layer. The same image gives
-/// the same layer.
+/// The root file system stays the same; files that later layers replaced or deleted are gone. History entries of the
+/// squashed layers are kept as empty ones, and one is added for the new layer. The result is reproducible.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     image: EditArgs,
 
-    /// how many layers to squash, from the top (all if not given)
+    /// number of layers to squash, from the top (default: all)
     #[arg(long, value_name = "number")]
     last: Option<usize>,
 

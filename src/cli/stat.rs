@@ -15,8 +15,8 @@ use super::ui::Ui;
 
 /// displays status information of an image manifest
 ///
-/// Shows the manifest, the configuration and the history of an image. The text is for people and may change; scripts
-/// should use --json.
+/// Shows the manifest, the configuration and the history of an image. The text format may change; scripts should use
+/// --json.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -22,16 +22,16 @@ pub struct StoreArgs {
     #[arg(long, value_name = "dir", value_parser = path_parser())]
     store: Option<PathBuf>,
 
-    /// another store, whose layers are used and which is never written to, can be given several times
+    /// additional read-only store whose layers are used (can be repeated)
     #[arg(long, value_name = "dir", value_parser = path_parser())]
     additional_store: Vec<PathBuf>,
 
-    /// how layers of new images are kept: as directories (dir), as tar files that are mounted by EROFS (tar; Linux 6.12, root),
-    /// or so where that works (auto) (default: "dir")
+    /// how layers of new images are stored: as directories (dir), as tar files mounted through EROFS (tar; Linux 6.12,
+    /// root), or as tar files where that works (auto) (default: "dir")
     #[arg(long, value_name = "form", value_parser = layers)]
     layers: Option<LayersOption>,
 
-    /// don't wait for layers to be on the disk before they are used
+    /// don't sync layers to disk before they are used
     #[arg(long)]
     no_sync: bool,
 }

@@ -9,7 +9,7 @@ use super::ui::Ui;
 
 /// creates a new tag in an OCI image
 ///
-/// The new tag refers to the same image as the given one, in the same layout. A tag of that name is replaced.
+/// The new tag refers to the same image, in the same layout. An existing tag of that name is replaced.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

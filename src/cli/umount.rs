@@ -12,17 +12,17 @@ use super::ui::Ui;
 
 /// unmounts the root file system of a bundle, or an image
 ///
-/// What was changed stays in the store. Where nothing is mounted, nothing happens.
+/// Changes remain in the store. It is not an error if nothing is mounted.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// take the mount away from its directory at once, although somebody uses it, and let it end with its last user
+    /// lazy unmount: detach now, clean up once it is no longer busy (umount -l)
     #[arg(long)]
     lazy: bool,
 
     #[command(flatten)]
     store: StoreArgs,
 
-    /// the bundle, or the directory that an image is mounted on
+    /// bundle, or the directory that an image is mounted on
     #[arg(required = true, value_name = "bundle", value_parser = path_parser())]
     target: PathBuf,
 }

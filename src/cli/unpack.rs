@@ -13,9 +13,8 @@ use super::ui::Ui;
 
 /// unpacks a reference into an OCI runtime bundle
 ///
-/// The bundle is a directory with the image's root file system in 'rootfs', a 'config.json' for a container runtime, and
-/// the records by which repack finds out what has changed. A failed or killed unpack leaves nothing that looks like a
-/// bundle.
+/// The bundle is a directory with the image's root file system in 'rootfs', a 'config.json' for a container runtime,
+/// and the metadata from which repack finds changes. A failed or killed unpack leaves no bundle.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -24,11 +23,11 @@ pub struct Args {
     #[command(flatten)]
     unpack: UnpackArgs,
 
-    /// mount the layers, unpacked once in the layer store and shared, instead of copying them into the bundle
+    /// mount shared layers from the layer store instead of copying them into the bundle
     #[arg(long)]
     overlay: bool,
 
-    /// with --overlay: read and verify the blobs of layers, too, that the store has already
+    /// with --overlay: also read and verify the blobs of layers that the store already has
     #[arg(long, requires = "overlay")]
     verify: bool,
 
@@ -38,7 +37,7 @@ pub struct Args {
     #[command(flatten)]
     store: StoreArgs,
 
-    /// directory of the new bundle
+    /// directory of the bundle to create
     #[arg(required = true, value_name = "bundle", value_parser = path_parser())]
     bundle: PathBuf,
 }

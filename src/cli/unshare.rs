@@ -15,13 +15,13 @@ const SHELL: &str = "/bin/sh";
 
 /// runs a command in a user namespace in which an ordinary user can unpack and mount images
 ///
-/// In it the user is root and has the ids that /etc/subuid and /etc/subgid give, so that files keep their owners; 'store',
-/// 'mount' and 'unpack --overlay' work. What is mounted there is not seen outside and is gone when the command ends, whose
-/// exit code is that of this one. Without a command, a shell is started. Flags of the command stand behind '--':
-/// 'unshare -- ls -l'. Root needs no namespace: the command just runs.
+/// Inside, the user is root with the ids of /etc/subuid and /etc/subgid, so files keep their owners, and 'store',
+/// 'mount' and 'unpack --overlay' work. Mounts are private and go away when the command ends; its exit code is
+/// returned. Without a command, a shell is started. Separate the command's flags with '--': 'unshare -- ls -l'. As
+/// root, the command is run without a namespace.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// the command and its arguments ($SHELL if not given)
+    /// command and its arguments (default: $SHELL)
     #[arg(value_name = "command", num_args = 0..)]
     command: Vec<OsString>,
 }

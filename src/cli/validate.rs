@@ -17,16 +17,16 @@ use super::ui::Ui;
 
 /// checks an OCI layout, or one image in it, against the specification
 ///
-/// Reads everything that the layout's index, or the one tag, leads to: documents, digests, sizes, and the diff IDs of the
-/// layers. Prints one line per finding and fails if there are any.
+/// Reads everything reachable from the layout's index, or from one image: documents, digests, sizes and diff IDs.
+/// Prints one line per finding, and fails if there are any.
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("subject"))]
 pub struct Args {
-    /// path of the OCI layout, to check all of it
+    /// check the whole OCI layout at this path
     #[arg(long, group = "subject", value_name = "path", value_parser = layout_parser())]
     layout: Option<PathBuf>,
 
-    /// image to check only that, named as for unpack
+    /// check only this image, named as for unpack
     #[arg(long, group = "subject", value_name = "image", value_parser = name_parser())]
     image: Option<ImageName>,
 

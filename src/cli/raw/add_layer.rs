@@ -13,21 +13,20 @@ use super::super::ui::Ui;
 
 /// adds a layer archive verbatim to an image
 ///
-/// The archive is an uncompressed tar file, or a pipe that one comes from. It is stored as it is, on top of the other
-/// layers.
+/// The archive is an uncompressed tar file or a pipe. It becomes the top layer unchanged.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     layer: LayerArgs,
 
-    /// annotation of the layer, of the form key=value, can be given several times
+    /// annotation of the layer, key=value (can be repeated)
     #[arg(long = "layer.annotation")]
     annotations: Vec<Pair>,
 
     #[command(flatten)]
     history: HistoryArgs,
 
-    /// the layer
+    /// layer archive
     #[arg(required = true, value_name = "layer.tar", value_parser = path_parser())]
     file: PathBuf,
 }

@@ -12,8 +12,8 @@ use super::ui::Ui;
 
 /// advanced internal image tooling
 ///
-/// These commands do single steps of what unpack and repack do. They are for those who know the OCI specifications;
-/// for everyday use the commands at the top level are enough.
+/// These commands perform single steps of unpack and repack, for users who know the OCI specifications; for everyday
+/// use, prefer the top-level commands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     AddLayer(add_layer::Args),

@@ -12,26 +12,26 @@ use super::super::ui::Ui;
 
 /// compares a directory with an mtree manifest
 ///
-/// Prints one line for each path that differs, and fails if there are any.
+/// Prints one line per path that differs, and fails if there are any.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// the mtree manifest
+    /// mtree manifest
     #[arg(long, visible_alias = "file", short = 'f', required = true, value_name = "file", value_parser = path_parser())]
     manifest: PathBuf,
 
-    /// the directory to compare it with
+    /// directory to compare it with
     #[arg(long, short = 'p', required = true, value_name = "directory", value_parser = path_parser())]
     path: PathBuf,
 
-    /// look into directories without permission, as far as their owner can
+    /// read directories without permission, as far as their owner can
     #[arg(long)]
     rootless: bool,
 
-    /// compare these keywords only, a list separated by commas or blanks
+    /// compare only these keywords (comma- or space-separated)
     #[arg(long, short = 'k')]
     use_keywords: Option<String>,
 
-    /// compare these keywords too
+    /// also compare these keywords
     #[arg(long, short = 'K')]
     add_keywords: Option<String>,
 

@@ -13,8 +13,7 @@ use super::super::ui::Ui;
 
 /// generates an OCI runtime configuration for an image
 ///
-/// The file is written, or replaced, when the configuration is complete. Without --rootfs the users and groups of the
-/// image are not known.
+/// The file is written or replaced atomically. Without --rootfs, the image's users and groups cannot be looked up.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

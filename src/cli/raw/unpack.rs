@@ -12,7 +12,7 @@ use super::super::ui::Ui;
 
 /// unpacks a reference into a rootfs
 ///
-/// Makes the root file system only: neither a configuration for a runtime nor the records that repack needs. An existing
+/// Creates only the root file system: neither a runtime configuration nor the metadata for repack. An existing
 /// directory is merged into.
 #[derive(Debug, clap::Args)]
 pub struct Args {

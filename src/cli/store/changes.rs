@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 use super::{Common, Exit, Ui};
 use crate::cli::name;
 
-/// lists what has been changed in a container
+/// lists the changes in a container
 ///
-/// Prints one line per path that was added (A), changed (C) or deleted (D), sorted by path: 'A /path'. Only what has been
-/// written is looked at, not the image. Of an image, all that differs from another image is listed.
+/// Prints one line per path that was added (A), changed (C) or deleted (D), sorted by path: 'A /path'. Only the
+/// container's upper directory is read. For an image, the differences from another image are listed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(required = true, value_name = "name")]
     name: String,
 
-    /// the image to compare with (for a container: the one that it is laid on; for an image: an empty one)
+    /// image to compare with (default: a container's own image; for an image, an empty one)
     #[arg(value_name = "other")]
     other: Option<String>,
 }

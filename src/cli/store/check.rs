@@ -11,23 +11,23 @@ use crate::cli::log::printable;
 /// Differences in one layer that are shown at most as text.
 const SHOWN: usize = 20;
 
-/// checks whether what is in the store is what it should be, and repairs it
+/// checks the integrity of the store, and repairs it
 ///
-/// Every file of every layer is compared with what was recorded when it was unpacked, and all records with what they refer
-/// to. With --repair, a layer that is not right is unpacked again from its blob, where the layout that it came from still
-/// has it, and what is made of layers is made again; what a mount shows is left alone, and containers always. The exit
-/// code is 0 if nothing was wrong, 2 if all that was wrong is repaired, and 1 otherwise.
+/// Every file of every layer is compared with what was recorded when it was unpacked, and references between records
+/// are checked. With --repair, a damaged layer is unpacked again from its blob if its layout still has it, and derived
+/// data is rebuilt; mounted layers and containers are never touched. The exit code is 0 if nothing was wrong, 2 if
+/// everything was repaired, and 1 otherwise.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// compare everything but the content of files
+    /// check everything but file contents
     #[arg(long, conflicts_with = "full")]
     quick: bool,
 
-    /// compare the content of files, too (this is the default)
+    /// also check file contents (the default)
     #[arg(long)]
     full: bool,
 
-    /// put right what is wrong
+    /// repair what is damaged
     #[arg(long)]
     repair: bool,
 

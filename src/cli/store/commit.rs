@@ -10,19 +10,18 @@ use super::{Common, Exit, Ui};
 use crate::cli::args::{CompressArgs, HistoryArgs, reference_parser};
 use crate::cli::time::source_date_epoch;
 
-/// makes a layer of what has been changed in a container
+/// commits the changes in a container as a layer
 ///
-/// The layer is laid on the chain of the container, and the digest of its archive and the ID of the new chain are printed.
-/// With --image, it becomes an image, too, in the layout of the one that the container is laid on; without, the chain
-/// stays in the store as a snapshot ('store ls snapshots') until 'store remove' is given its ID. The container stays as it
-/// is.
+/// The layer is added on top of the container's chain; its diff ID and the new chain ID are printed. With --image, an
+/// image is created too, in the layout of the container's image; without it, the chain is kept as a snapshot ('store ls
+/// snapshots') until it is removed by its ID. The container is unchanged.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// tag of the new image, in an OCI layout: 'path[:tag]'
+    /// tag of the new image in an OCI layout, 'path[:tag]'
     #[arg(long, value_name = "path[:tag]", value_parser = reference_parser())]
     image: Option<Reference>,
 
-    /// with --image: name of the new image in the store, can be given several times
+    /// with --image: name of the new image in the store (can be repeated)
     #[arg(long, value_name = "name", requires = "image")]
     tag: Vec<String>,
 
@@ -35,7 +34,7 @@ pub struct Args {
     #[command(flatten)]
     pub common: Common,
 
-    /// the container
+    /// container
     #[arg(required = true, value_name = "key")]
     key: Key,
 }

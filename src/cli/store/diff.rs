@@ -10,17 +10,17 @@ use super::{Common, Exit, Ui};
 use crate::cli::args::{check_level, level};
 use crate::cli::time::source_date_epoch;
 
-/// writes what has been changed in a container as the archive of a layer
+/// writes the changes in a container as a layer archive
 ///
-/// Of an image, all that differs from another image is written. The archive goes to stdout, unless that is a terminal, or
-/// to a file.
+/// For an image, the differences from another image are written. The archive goes to stdout, unless that is a terminal,
+/// or to a file.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// compression of the archive: none, gzip or zstd (default: "none")
     #[arg(long, short = 'c', value_name = "compression", value_parser = compression)]
     compress: Option<Compression>,
 
-    /// level of the compression (gzip: 0 to 9, zstd: 1 to 22)
+    /// compression level (gzip: 0 to 9, zstd: 1 to 22)
     #[arg(long, value_name = "level", allow_negative_numbers = true, value_parser = level)]
     compress_level: Option<i32>,
 
@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(required = true, value_name = "name")]
     name: String,
 
-    /// the image to compare with (for a container: the one that it is laid on; for an image: an empty one)
+    /// image to compare with (default: a container's own image; for an image, an empty one)
     #[arg(value_name = "other")]
     other: Option<String>,
 }

@@ -12,9 +12,9 @@ use super::output::insert_path;
 use super::{Common, Exit, Ui};
 use crate::cli::args::path_parser;
 
-/// writes images as an archive, or one as a mount stack of systemd's
+/// exports images as an archive, or one as a systemd mount stack
 ///
-/// Of each image, the names that are no paths of layouts go along. 'combined' is an OCI layout that Docker can load, too.
+/// Names of the images are included, except paths of layouts. 'combined' is an OCI layout that Docker can load too.
 ///
 /// A mount stack (systemd 260 and later: `systemd-nspawn --mstack=`, `RootMStack=`, `mount -t mstack`) has links to the image's
 /// layers, and works as long as the store keeps the image.
@@ -27,11 +27,11 @@ pub struct Args {
     #[command(flatten)]
     output: OutputArgs,
 
-    /// make this directory, NAME.mstack, instead of an archive, for one image
+    /// create this directory, NAME.mstack, instead of an archive, for one image
     #[arg(long, value_name = "directory", value_parser = path_parser(), conflicts_with_all = ["format", "output"])]
     mstack: Option<PathBuf>,
 
-    /// with --mstack: without a layer for changes
+    /// with --mstack: without a writable layer
     #[arg(long, requires = "mstack")]
     read_only: bool,
 

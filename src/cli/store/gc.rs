@@ -9,21 +9,21 @@ use serde_json::{Value, json};
 use super::output::{chain_id, chain_text};
 use super::{Common, Exit, Ui};
 
-/// removes what nothing in the store needs
+/// removes unreferenced data from the store
 ///
-/// That is: layers, chains and patches of no image, commit, container or mount; containers whose bundle is gone and in
-/// which nothing was changed; what killed processes have left.
+/// Removes layers and chains that no image, snapshot, container or mount references, unchanged containers whose bundle
+/// is gone, and leftovers of killed processes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// remove nothing, but list what would be removed
+    /// only list what would be removed
     #[arg(long)]
     dry_run: bool,
 
-    /// remove images, too, that no container and no mount uses
+    /// also remove images that no container or mount uses
     #[arg(long)]
     all: bool,
 
-    /// remove containers, too, whose bundle is gone although something was changed in them
+    /// also remove changed containers whose bundle is gone
     #[arg(long)]
     abandoned: bool,
 

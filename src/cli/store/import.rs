@@ -13,17 +13,17 @@ use super::{Common, Exit, Ui};
 use crate::cli::args::path_parser;
 use crate::cli::log::printable;
 
-/// brings the images of an archive into the store
+/// imports the images of an archive into the store
 ///
 /// The archive may be what 'store export', docker save, podman save or skopeo copy write, also compressed with gzip,
-/// zstd, xz or bzip2. It is read once, from a file or, for '-', from stdin. The digest of each image is printed, followed by its names.
-/// The store is made if there is none.
+/// zstd, xz or bzip2. It is read once, from a file or, for '-', from stdin. The digest of each image is printed,
+/// followed by its names. The store is created if it does not exist.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     pub common: Common,
 
-    /// the archive
+    /// archive
     #[arg(required = true, value_name = "file", value_parser = path_parser())]
     archive: PathBuf,
 }

@@ -8,10 +8,9 @@ use serde_json::{Map, Value, json};
 use super::output::{self, insert_path, outline};
 use super::{Common, Exit, Ui};
 
-/// shows all that is known of an image, a container, a chain or a layer
+/// shows details of an image, a container, a chain or a layer
 ///
-/// Of an image, a container and a chain, the layers are shown as they are stacked, the topmost first, with their
-/// directories.
+/// Layers of images, containers and chains are listed as they are stacked, topmost first, with their directories.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

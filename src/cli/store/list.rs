@@ -13,14 +13,14 @@ use crate::cli::size::human;
 
 /// lists images, layers, containers, mounts, chains or snapshots
 ///
-/// Prints a table. The size of an image is that of the blobs of its layers, the size of a layer that of the files in it;
-/// what they take on the disk, 'store usage' measures.
+/// Prints a table. The size of an image is that of its layer blobs, the size of a layer that of its files; 'store
+/// usage' measures disk usage.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     pub common: Common,
 
-    /// what is listed: images (the default), layers, containers, mounts, chains, snapshots
+    /// what to list: images (the default), layers, containers, mounts, chains, snapshots
     #[arg(
         value_name = "kind",
         default_value = "images",

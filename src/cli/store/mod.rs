@@ -36,12 +36,12 @@ use super::json::SCHEMA_VERSION;
 use super::store_args::StoreArgs;
 use super::ui::Ui;
 
-/// works on the layer store
+/// manages the layer store
 ///
-/// The store has the layers of images, each unpacked once, and containers: directories for changes that are laid on
-/// them. 'unpack --overlay' and 'mount' bring images in by themselves; these commands show what is there, work with
-/// containers that belong to no bundle, and keep the store clean and sound. With --json, one JSON value is printed; after
-/// a failure it has the members 'error' and 'reason'.
+/// The store holds image layers, each unpacked once, and containers: writable layers on top of them. 'unpack --overlay'
+/// and 'mount' add images to the store as needed; these commands inspect it, manage containers that belong to no
+/// bundle, and maintain it. With --json, one JSON value is printed; after a failure it has the members 'error' and
+/// 'reason'.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     Status(status::Args),

@@ -10,13 +10,13 @@ use super::{Common, Exit, Ui};
 use crate::cli::args::{MapArgs, path_parser};
 use crate::cli::mount::MountArgs;
 
-/// mounts a container, or an image to look at
+/// mounts a container, or an image read-only
 ///
-/// The directory exists; what is in it is hidden meanwhile. A container that is mounted there already stays as it is. Of an
-/// image, nothing can be changed: 'store prepare' makes a container for that.
+/// The directory must exist. It is not an error if the container is already mounted there. To change an image, create a
+/// container with 'store prepare'.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// mount a container so that nothing can be written
+    /// mount a container read-only
     #[arg(long)]
     read_only: bool,
 
@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(required = true, value_name = "name")]
     name: String,
 
-    /// the directory to mount on
+    /// directory to mount on
     #[arg(required = true, value_name = "dir", value_parser = path_parser())]
     target: PathBuf,
 }

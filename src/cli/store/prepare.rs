@@ -8,17 +8,16 @@ use super::output::container;
 use super::{Common, Exit, Ui};
 use crate::cli::args::MapArgs;
 
-/// makes a container on an image of the store
+/// creates a container on an image of the store
 ///
-/// A container is a directory for changes that is laid on the layers of the image; 'store mount' mounts it. Its key is
-/// printed.
+/// A container is a writable layer on top of an image; 'store mount' mounts it. Its key is printed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// name of the container (default: a new one)
+    /// key of the container (default: generated)
     #[arg(long)]
     key: Option<Key>,
 
-    /// nothing can be written to it
+    /// read-only: a view of the image
     #[arg(long)]
     view: bool,
 

@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 use super::output::{insert_path, outline};
 use super::{Common, Exit, Ui};
 
-/// tries out what this kernel and this file system can do for a store
+/// probes kernel and file system features for a store
 ///
-/// Each thing is done once, in a directory of its own that is removed again, where the store is or would be. A 'no' comes
-/// with the reason. No store is needed, and none is made.
+/// Each feature is tried once in a temporary directory, where the store is or would be. A 'no' is followed by the
+/// reason. No store is needed or created.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -6,16 +6,16 @@ use serde_json::{Value, json};
 
 use super::{Common, Exit, Ui};
 
-/// removes images with their names, and containers with all that was changed in them
+/// removes images and their names, or containers and their changes
 ///
-/// A chain ID that 'store commit' has printed removes that commit. What is in use stays, and the error says by whom. The
-/// layers of images and commits stay until 'store gc'.
+/// A chain ID printed by 'store commit' removes that snapshot. What is in use is kept, and the error names the users.
+/// Layers remain until 'store gc'.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     pub common: Common,
 
-    /// names or digests of images, keys of containers, chain IDs of commits
+    /// image names or digests, container keys, or chain IDs of snapshots
     #[arg(required = true, value_name = "name", num_args = 1..)]
     names: Vec<String>,
 }

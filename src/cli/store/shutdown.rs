@@ -8,10 +8,10 @@ use super::output::{insert_path, path_text};
 use super::{Common, Exit, Ui};
 use crate::cli::log::printable;
 
-/// unmounts all that the store has mounted
+/// unmounts everything that the store has mounted
 ///
-/// What somebody uses stays mounted, is listed with its users, and makes the command fail. What killed processes have left
-/// in the store is removed.
+/// Busy mounts are kept, listed with the processes that use them, and make the command fail. Leftovers of killed
+/// processes are removed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -10,10 +10,10 @@ use super::output::{self, insert_path};
 use super::probe::{describe, text};
 use super::{Common, Exit, Ui};
 
-/// shows what the store is and how much is in it
+/// shows the status of the store
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// measure what layers and containers take, too: every file is looked at
+    /// also measure disk usage, which reads the metadata of every file
     #[arg(long)]
     usage: bool,
 

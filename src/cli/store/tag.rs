@@ -5,9 +5,9 @@ use serde_json::json;
 
 use super::{Common, Exit, Ui};
 
-/// gives an image of the store one more name
+/// adds a name to an image of the store
 ///
-/// An image that had the name loses it.
+/// If another image has the name, it is moved.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -17,7 +17,7 @@ pub struct Args {
     #[arg(required = true, value_name = "image")]
     image: String,
 
-    /// the new name
+    /// new name
     #[arg(required = true, value_name = "name")]
     name: String,
 }

@@ -11,17 +11,17 @@ use super::{Common, Exit, Ui};
 
 /// unmounts a container, or what the store has mounted on a directory
 ///
-/// Where nothing is mounted, nothing happens.
+/// It is not an error if nothing is mounted.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// take the mount away from its directory at once, although somebody uses it, and let it end with its last user
+    /// lazy unmount: detach now, clean up once it is no longer busy (umount -l)
     #[arg(long)]
     lazy: bool,
 
     #[command(flatten)]
     pub common: Common,
 
-    /// the directory, or the key of a container
+    /// directory, or key of a container
     #[arg(required = true, value_name = "dir")]
     target: OsString,
 }

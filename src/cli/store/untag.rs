@@ -5,15 +5,15 @@ use serde_json::json;
 
 use super::{Common, Exit, Ui};
 
-/// takes a name away from an image of the store
+/// removes a name from an image of the store
 ///
-/// The image stays, also without a name.
+/// The image remains, even without a name.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     pub common: Common,
 
-    /// the name
+    /// name
     #[arg(required = true, value_name = "name")]
     name: String,
 }

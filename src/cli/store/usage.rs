@@ -11,15 +11,16 @@ use super::{Common, Exit, Ui};
 use crate::cli::log::printable;
 use crate::cli::size::human;
 
-/// measures what images, layers and containers take on the disk
+/// measures disk usage of images, layers and containers
 ///
-/// Every file is looked at. OWN is what would be free if that alone went: of an image, the layers that no other image has.
+/// Reads the metadata of every file. OWN is what removing it alone would free: for an image, the layers that no other
+/// image has.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     pub common: Common,
 
-    /// only these: names or digests of images, keys of containers, diff IDs of layers
+    /// only these: image names or digests, container keys, or diff IDs of layers
     #[arg(value_name = "name", num_args = 0..)]
     names: Vec<String>,
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Common, Exit, Ui};
 
-/// shows the version of the program and that of the store's form
+/// shows the versions of the program and of the store format
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
