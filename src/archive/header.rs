@@ -214,7 +214,7 @@ pub(super) fn size(what: &str, bytes: &[u8]) -> Result<u64> {
 fn number(what: &str, bytes: &[u8]) -> Result<i64> {
     numeric::field(bytes).ok_or_else(|| {
         invalid(format!(
-            "the {what} field \"{}\" is no number, or too large",
+            "the {what} field \"{}\" is not a number, or is too large",
             bytes.escape_ascii()
         ))
     })

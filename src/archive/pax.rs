@@ -254,7 +254,7 @@ fn id(key: &str, value: &[u8]) -> Result<u32> {
     match numeric::decimal(digits) {
         Some(id) => owner(key, sign * i128::from(id)),
         None => Err(invalid(format!(
-            "the PAX {key} {} is no id, or too large",
+            "the PAX {key} {} is not an id, or is too large",
             show(value)
         ))),
     }
@@ -263,7 +263,7 @@ fn id(key: &str, value: &[u8]) -> Result<u32> {
 fn time(key: &str, value: &[u8]) -> Result<FileTime> {
     let (seconds, nanos) = numeric::time(value).ok_or_else(|| {
         invalid(format!(
-            "the PAX {key} {} is no time, or too far",
+            "the PAX {key} {} is not a time, or is out of range",
             show(value)
         ))
     })?;

@@ -18,7 +18,7 @@ pub(super) fn size(key: &str, value: &[u8]) -> Result<u64> {
         .filter(|&size| i64::try_from(size).is_ok())
         .ok_or_else(|| {
             invalid(format!(
-                "the PAX {key} {} is no size, or too large",
+                "the PAX {key} {} is not a size, or is too large",
                 show(value)
             ))
         })

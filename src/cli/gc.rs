@@ -34,7 +34,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
         ));
     }
     for name in &report.foreign {
-        ui.warn(&format!("left alone, because it is no blob: {name}"));
+        ui.warn(&format!("ignored, because it is not a blob: {name}"));
     }
     if args.json {
         ui.print(json(&report))?;

@@ -151,6 +151,6 @@ impl FromStr for Mode {
             .ok()
             .filter(|mode| mode & !0o7777 == 0);
         mode.map(Self)
-            .ok_or_else(|| format!("{text:?} is no mode in octal"))
+            .ok_or_else(|| format!("{text:?} is not a mode in octal"))
     }
 }

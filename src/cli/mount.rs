@@ -90,7 +90,7 @@ fn attributes(text: &str) -> Result<MountAttributes, String> {
             "nosuid" => &mut attributes.nosuid,
             "noexec" => &mut attributes.noexec,
             "noatime" => &mut attributes.noatime,
-            _ => return Err(format!("{word:?} is no attribute of a mount")),
+            _ => return Err(format!("{word:?} is not a mount attribute")),
         };
         *attribute = true;
     }

@@ -17,7 +17,7 @@ fn parse_epoch(value: Option<&OsStr>) -> Result<Option<i64>> {
     let seconds = value.to_str().and_then(|text| text.parse().ok());
     seconds.map(Some).ok_or_else(|| {
         let message = format!(
-            "parsing SOURCE_DATE_EPOCH: {} is no number of seconds",
+            "parsing SOURCE_DATE_EPOCH: {} is not a number of seconds",
             super::quote::quote(value.as_encoded_bytes())
         );
         Error::new(ErrorKind::InvalidInput, message)

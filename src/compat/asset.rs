@@ -284,7 +284,7 @@ impl<'a> Place<'a> {
                 fail(ErrorKind::InvalidInput, "it is a directory, not a tar file")
             }
             (Wanted::File | Wanted::FileOrNothing, Some(kind)) if kind != InodeKind::File => {
-                fail(ErrorKind::InvalidInput, "it is no regular file")
+                fail(ErrorKind::InvalidInput, "it is not a regular file")
             }
             (Wanted::Directory | Wanted::Nothing, Some(kind)) if kind != InodeKind::Directory => {
                 fail(ErrorKind::InvalidInput, "it is not a directory")

@@ -291,7 +291,10 @@ impl<'a> TreeCopier<'a> {
 
     fn in_the_way(&self, name: &[u8]) -> Error {
         let path = self.target.dir().path_of(name);
-        let message = format!("copy to {}: somebody else writes there", path.display());
+        let message = format!(
+            "copy to {}: the target is being written concurrently",
+            path.display()
+        );
         Error::new(ErrorKind::Busy, message)
     }
 }

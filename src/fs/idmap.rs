@@ -105,7 +105,7 @@ impl IdMap {
             // To chown, the last id means "leave it as it is".
             Some(u32::MAX) => Err(Error::new(
                 ErrorKind::Unsupported,
-                format!("{what}: {id} is no usable id"),
+                format!("{what}: {id} is not a usable id"),
             )),
             Some(mapped) => Ok(mapped),
             None => Err(Error::new(

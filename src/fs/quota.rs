@@ -54,7 +54,7 @@ pub fn set(dir: &Dir, project: u32, limits: Limits) -> Result<()> {
         Err(Error::new(ErrorKind::InvalidInput, message))
     };
     if project == 0 {
-        return invalid("0 is no project");
+        return invalid("0 is not a project");
     }
     let mut flags = flags_of(dir)?;
     let is_root = flags.project == project && flags.flags & InodeFlags::INHERIT_PROJECT != 0;
@@ -133,7 +133,7 @@ mod tests {
         let dir = Dir::open(scratch.path(), Access::Plain).unwrap();
         let error = set(&dir, 0, Limits::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
-        assert!(error.chain().ends_with(": 0 is no project"));
+        assert!(error.chain().ends_with(": 0 is not a project"));
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Staging {
             // Somebody who sweeps has it in hand, and removes it: another one.
         }
         let message = format!("make a directory in {}", parent.path().display());
-        Err(Error::new(ErrorKind::Busy, message).with_hint("somebody else keeps removing it"))
+        Err(Error::new(ErrorKind::Busy, message).with_hint("another process keeps removing it"))
     }
 
     /// Removes the staging directories of a prefix that dead processes of this user left, as far as that is possible, and

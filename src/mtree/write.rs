@@ -137,7 +137,7 @@ impl<W: Write> Writer<W> {
     /// As [`enter`](Self::enter).
     pub fn leaf(&mut self, name: &[u8], attributes: &Attributes<'_>) -> Result<()> {
         if self.open.is_empty() || attributes.kind == InodeKind::Directory {
-            return Err(misuse("a leaf is no directory and lies in one"));
+            return Err(misuse("a leaf is not a directory but is inside one"));
         }
         check_name(name, self.path.len())?;
         self.entry(b"    ", name, attributes)

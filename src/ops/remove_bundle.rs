@@ -24,7 +24,7 @@ pub fn remove_bundle(bundle: &Path) -> Result<()> {
     let name = Metadata::FILE_NAME.as_bytes();
     if dir.try_stat(name)?.is_none() {
         let message = format!(
-            "it has no {}, so it is no bundle of ours",
+            "it has no {}, so it is not a bundle of this program",
             Metadata::FILE_NAME
         );
         return Err(Error::new(ErrorKind::NotFound, message).context(fail()));

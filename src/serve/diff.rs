@@ -53,7 +53,7 @@ fn descriptor_of(told: Option<wire::Descriptor>) -> Done<Descriptor> {
     })?;
     let size = u64::try_from(told.size).ok();
     let size = size.ok_or_else(|| {
-        let message = format!("{} is no size of a blob", told.size);
+        let message = format!("{} is not the size of a blob", told.size);
         Error::new(ErrorKind::InvalidInput, message)
     })?;
     let invalid = |error| Error::from(error).with_code("invalid-digest");

@@ -278,7 +278,7 @@ fn id_map(options: &SnapshotOptions, label: &str) -> Result<IdMap> {
         Some(ranges) if ranges.len() <= MAX_RANGES => Ok(IdMap(ranges)),
         _ => {
             let shown: String = text.chars().take(64).collect();
-            let message = format!("label {label:?}: {shown:?} is no id map");
+            let message = format!("label {label:?}: {shown:?} is not an id map");
             Err(Error::new(ErrorKind::InvalidInput, message)
                 .with_hint("ranges are container:host:size, separated by commas"))
         }

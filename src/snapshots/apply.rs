@@ -334,7 +334,7 @@ pub(crate) fn compression_of(blob: &Descriptor) -> Result<Compression> {
         MediaKind::Layer(LayerCompression::Gzip) => Ok(Compression::Gzip),
         MediaKind::Layer(LayerCompression::Zstd) => Ok(Compression::Zstd),
         _ => {
-            let message = format!("{:?} is no media type of a layer", blob.media_type());
+            let message = format!("{:?} is not a media type of a layer", blob.media_type());
             Err(Error::new(ErrorKind::Unsupported, message))
         }
     }

@@ -108,7 +108,7 @@ fn fill(root: &Root) -> Result<()> {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
         let parent = root.resolve(parent.as_bytes(), &mut |_| Ok(false))?;
         let Some(parent) = parent else {
-            let message = format!("make /{path}: what is above it is no directory");
+            let message = format!("make /{path}: its parent is not a directory");
             return Err(Error::new(ErrorKind::InvalidData, message));
         };
         if make(&parent.dir, name.as_bytes(), entry)? {
@@ -155,7 +155,7 @@ fn make(dir: &Dir, name: &[u8], entry: Entry) -> Result<bool> {
     };
     if !made {
         let message = format!(
-            "make {}: somebody else has made it",
+            "make {}: it was created concurrently",
             dir.path_of(name).display()
         );
         return Err(Error::new(ErrorKind::AlreadyExists, message));

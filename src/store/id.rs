@@ -124,7 +124,7 @@ impl FromStr for LayerId {
 
     /// Takes the path form, and a digest (`sha256:<hex>`).
     fn from_str(text: &str) -> Result<Self> {
-        let invalid = || Reason::InvalidLayer.error(format!("{text:?} is no layer"));
+        let invalid = || Reason::InvalidLayer.error(format!("{text:?} is not a layer"));
         if let Ok(diff_id) = text.parse::<DiffId>() {
             return Ok(Self::of(&diff_id));
         }
@@ -169,7 +169,7 @@ impl Key {
         if starts_well && text.len() <= 128 && text.bytes().all(plain) {
             return Ok(Self(text));
         }
-        let message = format!("{text:?} is no name of a container");
+        let message = format!("{text:?} is not a name of a container");
         Err(Reason::InvalidLayer.error(message).with_hint(
             "letters, digits, '_', '.' and '-', at most 128, the first a letter or digit",
         ))

@@ -178,7 +178,10 @@ impl Store {
     /// 1024 bytes, or has control characters in it.
     pub fn tag(&self, name: &str, manifest: &Digest) -> Result<()> {
         if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
-            let message = format!("{:?} is no name of an image", text::encode(name.as_bytes()));
+            let message = format!(
+                "{:?} is not a name of an image",
+                text::encode(name.as_bytes())
+            );
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         if self.find_image(manifest)?.is_none() {
@@ -264,7 +267,7 @@ impl Store {
         match (found.pop(), found.is_empty()) {
             (Some(image), true) => Ok(image),
             (Some(_), false) => {
-                let message = format!("image {meant:?}: more than one begins so");
+                let message = format!("image ID prefix {meant:?} is ambiguous");
                 Err(Error::new(ErrorKind::Ambiguous, message))
             }
             (None, _) => Err(Reason::ImageUnknown

@@ -108,7 +108,7 @@ impl FromStr for PatchId {
         let digest = format!("{}:{text}", Algorithm::Sha256).parse();
         digest
             .map(Self)
-            .map_err(|_| Error::new(ErrorKind::InvalidData, format!("{text:?} is no patch")))
+            .map_err(|_| Error::new(ErrorKind::InvalidData, format!("{text:?} is not a patch")))
     }
 }
 

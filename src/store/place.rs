@@ -314,11 +314,11 @@ fn open_or_make(path: &Path, create: bool, marks: XattrNamespace) -> Result<Dir>
     };
     if let Some(name) = dir.names()?.iter().find(|name| strange(name)) {
         let name = crate::fs::escape_name(name);
-        let message = format!("{} is no store: it has {name:?} in it", path.display());
+        let message = format!("{} is not a store: it contains {name:?}", path.display());
         return Err(Reason::NotAStore.error(message));
     }
     if !create {
-        let message = format!("{} is no store", path.display());
+        let message = format!("{} is not a store", path.display());
         return Err(Reason::NotAStore.error(message));
     }
     if made.is_some() {

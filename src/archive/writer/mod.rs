@@ -206,7 +206,7 @@ fn check(entry: &Entry) -> Result<()> {
     } else if entry.link.contains(&0) {
         "the link target has a NUL"
     } else if entry.path.ends_with(b"/") && has_file_name(entry.kind) {
-        "the name of what is no directory ends in a slash"
+        "the name ends in a slash but is not that of a directory"
     } else if size(entry) > i64::MAX as u64 {
         "the size does not fit"
     } else {

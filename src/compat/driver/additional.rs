@@ -145,7 +145,7 @@ impl LayerProvider for AdditionalLayer<'_> {
     fn open(&self, _index: usize) -> Result<Box<dyn LayerSource + '_>> {
         let blob = self.blob()?.ok_or_else(|| -> Error {
             let message = format!(
-                "layer {}: needed in another form, and there is no blob of it",
+                "layer {}: needs a chain-specific variant, but its blob is not available",
                 self.diff_id
             );
             Reason::LayerUnknown.error(message)

@@ -356,7 +356,7 @@ pub(super) struct NoStreams;
 
 impl LayerProvider for NoStreams {
     fn open(&self, _index: usize) -> Result<Box<dyn LayerSource + '_>> {
-        let message = "the layer is needed in another form, and its stream is not in the store";
+        let message = "the layer needs a chain-specific variant, but its blob is not in the store";
         let error: Error = Reason::LayerUnknown.error(message);
         Err(error.with_hint("apply it to a layer with this parent"))
     }

@@ -45,7 +45,7 @@ impl<'a> BlobLayer<'a> {
             MediaKind::Layer(LayerCompression::Zstd) => Compression::Zstd,
             _ => {
                 let media_type = layer.media_type();
-                let message = format!("layer {}: {media_type:?} is no layer", layer.digest());
+                let message = format!("layer {}: {media_type:?} is not a layer", layer.digest());
                 return Err(Reason::InvalidLayer.error(message));
             }
         };

@@ -58,7 +58,7 @@ impl GeneratorOptions {
         for (place, name) in names.iter().enumerate() {
             let is_name = !matches!(name.as_str(), "" | "." | "..");
             let why = if !is_name || name.contains(['/', '\0']) {
-                "is no name of a directory"
+                "is not the name of a directory"
             } else if names[..place].contains(name) {
                 "is named twice"
             } else {

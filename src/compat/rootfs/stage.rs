@@ -122,7 +122,7 @@ fn find_subdir(prototype: &Dir, name: &str) -> Result<Vec<u8>> {
             Ok(target)
         }
         _ => {
-            let message = format!("{name} of the prototype is no directory");
+            let message = format!("{name} of the prototype is not a directory");
             Err(RootfsReason::SubdirMissing.error(ErrorKind::InvalidData, message))
         }
     }

@@ -142,7 +142,7 @@ impl Way<'_> {
         }
         level.dir.as_ref().ok_or_else(|| {
             let path = escape_name(&self.path);
-            let message = format!("remove below {path}: somebody else has moved it");
+            let message = format!("remove below {path}: it was moved concurrently");
             Error::new(ErrorKind::Busy, message)
         })
     }

@@ -225,7 +225,10 @@ impl<'a> Applier<'a> {
         let path = place.dir.dir.path_of(&place.name);
         Err(Error::new(
             ErrorKind::AlreadyExists,
-            format!("create {}: somebody else keeps making it", path.display()),
+            format!(
+                "create {}: another process keeps creating it",
+                path.display()
+            ),
         ))
     }
 

@@ -137,7 +137,10 @@ impl<'a> Applier<'a> {
             };
             if !made {
                 let path = self.root.dir().path_of(&path);
-                let message = format!("hide {}: somebody else works there", path.display());
+                let message = format!(
+                    "create whiteout {}: the directory is being modified concurrently",
+                    path.display()
+                );
                 return Err(Error::new(ErrorKind::Busy, message));
             }
             whiteouts.push(path.into_vec());

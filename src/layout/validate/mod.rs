@@ -335,7 +335,10 @@ impl Validator<'_> {
     /// What a descriptor must be beyond what reading it checks.
     fn descriptor_schema(&mut self, name: &str, descriptor: &Descriptor) {
         if !is_media_type(descriptor.media_type()) {
-            let message = format!("{:?} is no media type by RFC 6838", descriptor.media_type());
+            let message = format!(
+                "{:?} is not a media type by RFC 6838",
+                descriptor.media_type()
+            );
             self.find(name, code::MALFORMED_DESCRIPTOR, message);
         }
         let platform = descriptor

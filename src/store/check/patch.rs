@@ -33,7 +33,7 @@ pub(super) fn read_patch(dir: &Dir, marks: XattrNamespace) -> Result<Patch> {
         }
         path.extend_from_slice(&name);
         if descent.dir().stat(&name)?.kind != InodeKind::Directory {
-            let message = format!("{} is no directory", escape_name(&path));
+            let message = format!("{} is not a directory", escape_name(&path));
             return Err(Error::new(ErrorKind::InvalidData, message));
         }
         if entries.len() >= MAX_DIRECTORIES {

@@ -168,7 +168,7 @@ impl Repair<'_> {
                     .with_hint("unpack the image again"))
             }
             (Object::Container(_), _) => Err(cannot("what is in a container is never touched")),
-            _ => Err(cannot("nobody knows whether it is needed")
+            _ => Err(cannot("it is not known whether it is needed")
                 .with_hint("remove it by hand if it is not")),
         }
     }
@@ -222,7 +222,7 @@ impl Repair<'_> {
         let left = self.store.check_one_layer(id, Level::Full);
         match left.first() {
             None => Ok(Action::Repaired),
-            Some(problem) => Err(cannot(&format!("it is no better now: {}", problem.detail))),
+            Some(problem) => Err(cannot(&format!("it is still wrong: {}", problem.detail))),
         }
     }
 

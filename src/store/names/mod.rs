@@ -132,7 +132,10 @@ impl Snapshot {
 
     fn of(record: Record) -> Result<Self> {
         let kind = Kind::of_word(&record.kind).ok_or_else(|| {
-            let message = format!("snapshot {:?}: {:?} is no kind", record.name, record.kind);
+            let message = format!(
+                "snapshot {:?}: {:?} is not a kind",
+                record.name, record.kind
+            );
             Error::new(ErrorKind::InvalidData, message)
         })?;
         let layers = record.layers.iter().map(|text| text.parse());

@@ -149,7 +149,7 @@ fn raise(root: &Dir, names: &[Vec<u8>]) -> Result<()> {
         dir.remove_all(name)?;
         if !dir.create_link(name, &first_dir, first)? {
             let path = dir.path_of(name);
-            let message = format!("link {}: somebody else makes it", path.display());
+            let message = format!("link {}: it is being created concurrently", path.display());
             return Err(Error::new(ErrorKind::Busy, message));
         }
         set_times(&Inode::of(&dir), &before)?;

@@ -79,7 +79,7 @@ fn values_that_mean_nothing_are_refused() {
         ("store ls bogus", "bogus"),
         ("store diff -c brotli x", "unknown compression \"brotli\""),
         ("store export --format ova x", "unknown format \"ova\""),
-        ("store prepare --key a/b x", "no name of a container"),
+        ("store prepare --key a/b x", "not a name of a container"),
         ("store prepare --rootless x", "--rootless"),
         ("store check --quick --full", "mutually exclusive"),
         ("store commit --tag a x", "--image"),

@@ -90,7 +90,7 @@ fn many_remove_one_bundle() {
         for output in &outputs {
             assert_eq!(output.status.signal(), None);
             // Whoever is late finds no bundle, and says so.
-            let is_told = said(output).contains("no bundle of ours")
+            let is_told = said(output).contains("not a bundle of this program")
                 || said(output).contains("No such file or directory");
             assert!(output.status.success() || is_told, "{}", said(output));
         }

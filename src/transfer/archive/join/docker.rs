@@ -52,7 +52,7 @@ fn list(members: &Members) -> Result<Option<Vec<Value>>> {
     match parse_json(list).context(|| "manifest.json")? {
         Value::Array(list) => Ok(Some(list)),
         Value::Null => Ok(Some(Vec::new())),
-        _ => Err(malformed("manifest.json is no list")),
+        _ => Err(malformed("manifest.json is not a list")),
     }
 }
 
