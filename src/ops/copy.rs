@@ -35,10 +35,8 @@ pub fn copy(
     out: &mut dyn Write,
     progress: &dyn Progress,
 ) -> Result<CopyReport> {
-    match target {
-        ImageName::Archive { .. } => {}
-        _ if options.without.is_empty() => {}
-        other => return Err(no_partial(other)),
+    if !options.without.is_empty() && !matches!(target, ImageName::Archive { .. }) {
+        return Err(no_partial(target));
     }
     match target {
         ImageName::Layout(reference) => to_layout(source, reference, tags, options, progress),
