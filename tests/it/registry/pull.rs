@@ -1,15 +1,19 @@
 //! Manifests and blobs, answered oddly.
 
 use std::io::Read;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use oci_bundle::cas::{Algorithm, Digest, VerifyingReader};
-use oci_bundle::image::{Descriptor, INDEX, LAYER, MANIFEST};
+use oci_bundle::image::{CONFIG, Descriptor, INDEX, LAYER, MANIFEST};
 use oci_bundle::transfer::registry::Registry;
 use oci_bundle::{ErrorKind, Result};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::script::{Answer, Script, Seen, client, options};
 use super::sha256;
+use crate::support::Scratch;
 
 fn manifest() -> Vec<u8> {
     let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "layers": []});
@@ -220,7 +224,7 @@ fn the_body_of_a_416_is_not_waited_for() {
         None => Answer::new(200, content()[..1000].to_vec()).length(content().len()),
         Some(_) => Answer::new(416, "no").length(3_000_000),
     });
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let error = read_blob(&script).unwrap_err();
     assert!(error.to_string().contains("416"), "{error}");
     assert!(started.elapsed().as_secs() < 5);
@@ -383,4 +387,79 @@ fn tags_are_listed_whole_sorted_and_once() {
             .unwrap()
             .is_empty()
     );
+}
+
+#[test]
+fn a_download_that_is_interrupted_leaves_no_half_blob_and_works_when_repeated() {
+    // An empty archive of a size that is on its way for a while.
+    let layer = vec![0; 3_000_000];
+    let config = json!({
+        "architecture": "amd64", "os": "linux", "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [sha256(&layer).to_string()]},
+    });
+    let config = serde_json::to_vec(&config).unwrap();
+    let part = |media_type: &str, bytes: &[u8]| {
+        Descriptor::new(media_type, sha256(bytes), bytes.len() as u64).to_value()
+    };
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST,
+        "config": part(CONFIG, &config), "layers": [part(LAYER, &layer)],
+    });
+    let manifest = serde_json::to_vec(&manifest).unwrap();
+    let blob = format!("GET /v2/a/b/blobs/{}", sha256(&layer));
+    let of_layer = blob.clone();
+    let mut is_first = true;
+    let script = Script::start(move |seen, _| {
+        if seen.line.contains("/manifests/") {
+            return Answer::new(200, manifest.clone()).header("Content-Type", MANIFEST);
+        }
+        if seen.line != of_layer {
+            return Answer::new(200, config.clone());
+        }
+        if std::mem::take(&mut is_first) {
+            return Answer::new(200, &layer[..1_000_000]).held(layer.len());
+        }
+        Answer::new(200, layer.clone())
+    });
+    let scratch = Scratch::new();
+    let image = format!("docker://{}", script.name("a/b:1"));
+    let copy = || {
+        let mut command = scratch.command(["copy", "--tls-verify=false", &image, "y:b"]);
+        command.env("TMPDIR", scratch.path("")).stdin(Stdio::null());
+        command
+    };
+    let mut child = copy().stderr(Stdio::piped()).spawn().unwrap();
+    let (start, patience) = (Instant::now(), Duration::from_secs(20));
+    while !script.lines().contains(&blob) {
+        assert!(start.elapsed() < patience, "it asks for no blob");
+        assert!(child.try_wait().unwrap().is_none(), "it has ended");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // What is there of the blob is on its way into the layout.
+    std::thread::sleep(Duration::from_millis(100));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    while child.try_wait().unwrap().is_none() {
+        assert!(start.elapsed() < patience, "it does not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(!child.wait().unwrap().success());
+    let names = |path: &str| -> Vec<String> {
+        let entries = std::fs::read_dir(scratch.path(path)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect()
+    };
+    for name in names("y/blobs/sha256") {
+        let bytes = std::fs::read(scratch.path(format!("y/blobs/sha256/{name}"))).unwrap();
+        assert_eq!(sha256(&bytes).encoded(), name);
+    }
+    assert_eq!(names(""), ["y"]);
+    let tags = scratch.ok("ls --layout y");
+    assert!(!tags.lines().any(|tag| tag == "b"), "{tags}");
+
+    assert!(copy().status().unwrap().success());
+    assert_eq!(scratch.ok("validate --layout y"), "");
+    // What the layout's own scratch directory had of the blob goes as for umoci.
+    scratch.ok("gc --layout y");
+    let is_temporary = |name: &String| name.starts_with('.');
+    assert!(!names("y").iter().any(is_temporary), "{:?}", names("y"));
 }

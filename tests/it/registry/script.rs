@@ -35,6 +35,8 @@ pub struct Answer {
     body: Vec<u8>,
     /// Whether `Content-Length` is sent as it is.
     length: Option<usize>,
+    /// Whether the connection stays open until the client closes it.
+    held: bool,
 }
 
 impl Answer {
@@ -45,6 +47,7 @@ impl Answer {
             headers: Vec::new(),
             length: Some(body.len()),
             body,
+            held: false,
         }
     }
 
@@ -56,6 +59,13 @@ impl Answer {
     /// Says that there are more bytes than there are: the connection is cut.
     pub fn length(mut self, length: usize) -> Self {
         self.length = Some(length);
+        self
+    }
+
+    /// Says that there are more bytes than there are, and keeps the client waiting for them.
+    pub fn held(mut self, length: usize) -> Self {
+        self.length = Some(length);
+        self.held = true;
         self
     }
 
@@ -205,6 +215,8 @@ fn write(stream: &mut TcpStream, answer: &Answer) {
     // The client may have seen enough.
     let _ = stream.write_all(format!("{head}\r\n").as_bytes());
     let _ = stream.write_all(&answer.body);
-    let _ = stream.shutdown(Shutdown::Write);
+    if !answer.held {
+        let _ = stream.shutdown(Shutdown::Write);
+    }
     let _ = std::io::copy(&mut (&*stream).take(1 << 20), &mut std::io::sink());
 }
