@@ -47,6 +47,7 @@ const ROOT_OF_THE_MACHINE: &[&str] = &[
     "serve::containerd::",
     "serve::reuse::owners_are_mapped",
     "stat_index::another_device_number",
+    "store_cli::content::an_image_becomes_a_mount_stack",
     "store_cli::listing::an_image_is_listed",
     "store_cli::repair::a_copy_with_other_owners",
     "store_cli::unshare::an_ordinary_user",
