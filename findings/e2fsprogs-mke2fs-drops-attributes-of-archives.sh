@@ -15,7 +15,7 @@ set -euo pipefail
 dir=$(mktemp -d -p /var/tmp)
 trap 'rm -rf -- "$dir"' EXIT
 apt-get -qq install --yes --no-install-recommends debootstrap tar attr acl libcap2-bin >/dev/null
-timeout 600 debootstrap --variant=minbase --include=e2fsprogs,libarchive13t64 sid "$dir/root" http://deb.debian.org/debian >/dev/null
+timeout 600 debootstrap --variant=minbase --include=e2fsprogs,libarchive13t64 sid "$dir/root" >/dev/null
 chroot "$dir/root" dpkg-query -W e2fsprogs libarchive13t64
 cd "$dir/root/srv"
 mkdir directory

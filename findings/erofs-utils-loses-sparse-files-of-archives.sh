@@ -16,7 +16,7 @@ set -euo pipefail
 dir=$(mktemp -d -p /var/tmp)
 trap 'rm -rf -- "$dir"' EXIT
 apt-get -qq install --yes --no-install-recommends debootstrap tar >/dev/null
-timeout 600 debootstrap --variant=minbase --include=erofs-utils sid "$dir/root" http://deb.debian.org/debian >/dev/null
+timeout 600 debootstrap --variant=minbase --include=erofs-utils sid "$dir/root" >/dev/null
 chroot "$dir/root" dpkg-query -W erofs-utils
 cd "$dir/root/srv"
 truncate --size=4M hole

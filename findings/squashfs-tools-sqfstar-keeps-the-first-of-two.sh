@@ -17,7 +17,7 @@ set -euo pipefail
 dir=$(mktemp -d -p /var/tmp)
 trap 'rm -rf -- "$dir"' EXIT
 apt-get -qq install --yes --no-install-recommends debootstrap tar libarchive-tools >/dev/null
-timeout 600 debootstrap --variant=minbase --include=squashfs-tools,erofs-utils sid "$dir/root" http://deb.debian.org/debian >/dev/null
+timeout 600 debootstrap --variant=minbase --include=squashfs-tools,erofs-utils sid "$dir/root" >/dev/null
 chroot "$dir/root" dpkg-query -W squashfs-tools erofs-utils
 cd "$dir/root/srv"
 echo old >file

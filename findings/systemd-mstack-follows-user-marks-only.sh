@@ -25,7 +25,7 @@ if [[ -z ${INSIDE:-} ]]; then
 fi
 root=$INSIDE/root
 apt-get -qq install --yes --no-install-recommends debootstrap attr >/dev/null
-debootstrap --variant=minbase --include=systemd-container sid "$root" http://deb.debian.org/debian >/dev/null
+debootstrap --variant=minbase --include=systemd-container sid "$root" >/dev/null
 chroot "$root" dpkg-query -W systemd-container
 mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"

@@ -40,7 +40,7 @@ try() {
 }
 seen=
 for release in bookworm trixie; do
-    debootstrap --variant=minbase --include=mount "$release" "$INSIDE/$release" http://deb.debian.org/debian >/dev/null
+    debootstrap --variant=minbase --include=mount "$release" "$INSIDE/$release" >/dev/null
     chroot "$INSIDE/$release" dpkg-query -W mount
     mount -t proc proc "$INSIDE/$release/proc"
     for size in 220 280; do
